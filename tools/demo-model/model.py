@@ -4,8 +4,6 @@ Tokens are sorted to their experts and each expert works on a fixed number of sl
 four chosen experts cost and not what all of them would.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,7 +151,7 @@ def moe(p, a, x, live, capacity):
     return y + mlp(p, b + "shared_experts.", x), load, dropped
 
 
-def forward(p, tokens, segments, capacity_factor=1.5):
+def forward(p, tokens, segments, capacity_factor=1.3):
     """Hidden states after the last norm, the experts' loads by layer, and the number of dropped pairs.
 
     segments numbers the documents packed into a row; 0 is padding. No token sees another document.
@@ -179,18 +177,21 @@ def forward(p, tokens, segments, capacity_factor=1.5):
     return rms_norm(x, p["model.norm.weight"]), jnp.stack(loads), dropped
 
 
-def loss(p, tokens, segments, weights, capacity_factor=1.5):
-    """Mean cross-entropy; weights[r, t] is the weight of predicting token t from those before it."""
+def loss(p, tokens, segments, picks, weights, capacity_factor=1.3):
+    """Mean cross-entropy over the picked places; weights[i] is that of predicting the token after place picks[i].
+
+    Only picked places pass through the vocabulary-wide head, which is a fifth of a step.
+    """
     x, loads, dropped = forward(p, tokens, segments, capacity_factor)
-    logits = x[:, :-1].reshape(-1, S.HIDDEN) @ p["lm_head.weight"].T
-    target, w = tokens[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
+    logits = x.reshape(-1, S.HIDDEN)[picks] @ p["lm_head.weight"].T
+    target = tokens.reshape(-1)[jnp.minimum(picks + 1, tokens.size - 1)]
     nll = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, target[:, None], 1)[:, 0]
-    answer = (w >= 1.0).astype(jnp.float32)
+    answer = (weights >= 1.0).astype(jnp.float32)
     answer_loss = (nll * answer).sum() / jnp.maximum(answer.sum(), 1.0)
-    return (nll * w).sum() / jnp.maximum(w.sum(), 1.0), (answer_loss, loads, dropped)
+    return (nll * weights).sum() / jnp.maximum(weights.sum(), 1.0), (answer_loss, loads, dropped)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=())
+@jax.custom_vjp
 def fake_quantise(w):
     """MLX's affine 4-bit rounding in groups of 64; its gradient passes straight through."""
     g = w.reshape(-1, 64)

@@ -17,6 +17,7 @@ import shape as S
 STATE = S.WORK / "checkpoint.npz"
 LOG = S.WORK / "loss.jsonl"
 BIAS_STEP = 0.002
+HEAD_SHARE = 0.65
 
 
 def by_muon(name: str, w) -> bool:
@@ -61,14 +62,14 @@ def update(p, grads, m, v, loads, lr, step, bias_step):
 
 
 def make_step(quantised: bool):
-    def objective(p, tokens, segments, weights):
+    def objective(p, tokens, segments, picks, weights):
         if quantised:
             p = {k: model.fake_quantise(w) if model.is_quantised(k, w) else w for k, w in p.items()}
-        return model.loss(p, tokens, segments, weights)
+        return model.loss(p, tokens, segments, picks, weights)
 
-    def step(p, m, v, tokens, segments, weights, lr, count, bias_step):
+    def step(p, m, v, tokens, segments, picks, weights, lr, count, bias_step):
         (total, (answer, loads, dropped)), grads = jax.value_and_grad(objective, has_aux=True)(
-            p, tokens, segments, weights
+            p, tokens, segments, picks, weights
         )
         p, m, v, norm = update(p, grads, m, v, loads, lr, count, bias_step)
         peak = loads.max() / jnp.maximum(loads.mean(), 1.0)
@@ -120,8 +121,15 @@ class Rows:
     def get(self, i: int):
         epoch, i = divmod(i, len(self))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.tokens))
-        pick = order[i * self.batch : (i + 1) * self.batch]
-        return self.tokens[pick].astype(np.int32), self.segments[pick].astype(np.int32), self.weights[pick]
+        rows = order[i * self.batch : (i + 1) * self.batch]
+        tokens, segments, weights = self.tokens[rows].astype(np.int32), self.segments[rows].astype(np.int32), self.weights[rows]
+        # weights[r, t] is for predicting token t; places are shifted to the token before it. Answers come first,
+        # the rest is filled with a sample of the questions, and the number is fixed so that one program fits all.
+        shifted = np.concatenate([weights[:, 1:], np.zeros_like(weights[:, :1])], 1).reshape(-1)
+        noise = np.random.default_rng([self.seed, epoch, i]).random(shifted.size, np.float32)
+        picks = np.argsort(-(shifted + 1e-3 * noise), kind="stable")[: int(HEAD_SHARE * shifted.size)]
+        picks = np.sort(picks).astype(np.int32)
+        return tokens, segments, picks, shifted[picks]
 
 
 def main():
@@ -157,12 +165,12 @@ def main():
     with LOG.open("a") as log:
         for step in range(start, end):
             which = choice[step]
-            tokens, segments, weights = packs[which].get(drawn[which])
+            tokens, segments, picks, weights = packs[which].get(drawn[which])
             drawn[which] += 1
             lr = schedule(step, args.steps)
             quantised = step >= args.quantise_from * args.steps
             bias_step = BIAS_STEP * min(1.0, 4 * lr)
-            p, m, v, stats = steps[quantised](p, m, v, tokens, segments, weights, lr, step + 1.0, bias_step)
+            p, m, v, stats = steps[quantised](p, m, v, tokens, segments, picks, weights, lr, step + 1.0, bias_step)
             seen += int((segments > 0).sum())
             if step % 10 == 0 or step == end - 1:
                 total, answer, dropped, norm, peak = (float(s) for s in stats)

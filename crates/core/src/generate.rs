@@ -1,0 +1,154 @@
+//! What an engine is asked and what it reports: plain serialisable messages, because a backend may live in another
+//! process.
+
+use crate::{ChatMessage, RequestId, SamplingOverrides};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A validated request for one generation. Nothing in it is optional that the engine would have to decide.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GenerateRequest {
+    /// The request this generation belongs to.
+    pub id: RequestId,
+    /// The conversation, oldest turn first, the last one to be answered.
+    pub messages: Vec<ChatMessage>,
+    /// Tool definitions as JSON text, one object each, given to the chat template.
+    pub tools_json: Vec<String>,
+    /// How to pick tokens, merged from request, preset, session and config. Fields that are still open are filled
+    /// from the checkpoint's `generation_config.json`, then from [`crate::Sampling::recommended`]. Its `max_tokens`
+    /// is not read: see the two fields below.
+    pub sampling: SamplingOverrides,
+    /// The most tokens to generate, thinking included, when the request itself names a number: a prompt that does not
+    /// fit beside it is refused.
+    pub max_tokens: Option<u32>,
+    /// The bound of preset, session or config, used when `max_tokens` is `None`: then the budget is the least of
+    /// this, the context left and what `time_left` allows at the measured speed.
+    pub default_max_tokens: u32,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// How many alternatives to report for each token; `None` reports no log-probabilities at all.
+    pub top_logprobs: Option<u8>,
+    /// How long the whole generation may take, counted from the moment it is handed to the engine.
+    pub time_left: Duration,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// An end-of-text token or a stop string.
+    Stop,
+    /// The token budget was spent.
+    Length,
+    /// The deadline passed; the text so far is kept.
+    Deadline,
+    /// The request was cancelled; the text so far is kept.
+    Cancelled,
+}
+
+impl FinishReason {
+    /// The name on the wire and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Tokens counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: u32,
+    /// Prompt tokens whose KV entries were reused instead of computed.
+    pub cached_tokens: u32,
+    /// Tokens generated, thinking included.
+    pub completion_tokens: u32,
+    /// Tokens of the thinking part.
+    pub reasoning_tokens: u32,
+}
+
+/// Where the time of one generation went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Between the hand-over and the first step.
+    pub queue: Duration,
+    /// From the first step to the last prompt token.
+    pub prefill: Duration,
+    /// From the first generated token to the last.
+    pub decode: Duration,
+    /// From the hand-over to the first generated token.
+    pub time_to_first_token: Duration,
+    /// From the hand-over to the end.
+    pub total: Duration,
+}
+
+impl Timings {
+    /// Prompt tokens per second, `None` when nothing was computed.
+    pub fn prefill_tokens_per_s(&self, usage: &Usage) -> Option<f64> {
+        rate(usage.prompt_tokens.saturating_sub(usage.cached_tokens), self.prefill)
+    }
+
+    /// Generated tokens per second after the first, `None` when there were fewer than two.
+    pub fn decode_tokens_per_s(&self, usage: &Usage) -> Option<f64> {
+        rate(usage.completion_tokens.saturating_sub(1), self.decode)
+    }
+}
+
+fn rate(tokens: u32, time: Duration) -> Option<f64> {
+    (tokens > 0 && !time.is_zero()).then(|| f64::from(tokens) / time.as_secs_f64())
+}
+
+/// An alternative to a sampled token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopLogprob {
+    /// The token's text; a token that holds part of a character shows U+FFFD.
+    pub token: String,
+    /// The token's bytes.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability under the unmodified model (temperature 1, no penalties).
+    pub logprob: f32,
+}
+
+/// The log-probability of one sampled token and its alternatives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The sampled token.
+    pub chosen: TopLogprob,
+    /// The most likely tokens at this place, best first.
+    pub top: Vec<TopLogprob>,
+}
+
+/// One thing that happened in a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum GenerationEvent {
+    /// The prompt is tokenised and fits.
+    Started {
+        /// Tokens of the rendered prompt.
+        prompt_tokens: u32,
+        /// The budget that holds for this generation.
+        max_tokens: u32,
+    },
+    /// More text of the thinking part. Whole characters only.
+    Reasoning(String),
+    /// More text of the answer. Whole characters only.
+    Text(String),
+    /// Log-probabilities of tokens sampled since the last event of this kind, in order.
+    Logprobs(Vec<TokenLogprob>),
+}
+
+/// The end of a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GenerationSummary {
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The stop string that ended it, if one did.
+    pub stop_sequence: Option<String>,
+    /// Tokens counted.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timings: Timings,
+}

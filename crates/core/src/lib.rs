@@ -1,0 +1,29 @@
+//! Domain types and pure rules of boca.
+//!
+//! No I/O and no clock of its own: everything here is a value or a function of its arguments, so that every rule
+//! can be tested without a daemon. All crates may depend on this one; it depends on none of them.
+
+mod actor_state;
+mod answer;
+mod chat;
+mod deadline;
+mod error;
+mod generate;
+mod ids;
+mod model;
+mod sampling;
+mod text_rules;
+
+pub use actor_state::ActorState;
+pub use answer::{Answer, AnswerEvent, Ask, Mode, SourceState, SourceTrace};
+pub use chat::{ChatMessage, Role, ToolCall};
+pub use deadline::token_budget;
+pub use error::{ErrorCode, Failure, Retry};
+pub use generate::{
+    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Timings, TokenLogprob, TopLogprob,
+    Usage,
+};
+pub use ids::{InvalidId, RequestId, SessionId};
+pub use model::{LoadPhase, LoadProgress, ModelInfo, Quantization};
+pub use sampling::{Preset, PresetTable, Sampling, SamplingOverrides};
+pub use text_rules::{FieldError, check_message_text};

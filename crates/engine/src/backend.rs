@@ -1,0 +1,135 @@
+//! What a device must be able to do. Batching, caching, sampling and everything else is written once, above this.
+
+use std::time::Duration;
+
+/// Names one sequence inside one backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SequenceId(pub u64);
+
+/// Which positions of a chunk need logits. The head over a vocabulary of 150,000 is a tenth of a small step's work,
+/// so it runs only where someone reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitsOf {
+    /// A prompt's inner chunk.
+    None,
+    /// The end of a prompt, or a decode step.
+    Last,
+    /// Every position (tests, scoring).
+    All,
+}
+
+/// Tokens to append to one sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// The sequence to extend.
+    pub sequence: SequenceId,
+    /// At least one token id below the vocabulary's size.
+    pub tokens: &'a [u32],
+    /// Which positions need logits.
+    pub logits: LogitsOf,
+}
+
+/// A launched step whose logits have not been read yet.
+#[derive(Debug)]
+#[must_use = "a launched step must be collected"]
+pub struct Ticket(pub u64);
+
+/// Logits of one step: one row for each position that asked for them, in the order of chunks and positions.
+#[derive(Debug, Clone, Default)]
+pub struct Logits {
+    /// `[n_rows, vocab_size]`
+    pub values: Vec<f32>,
+    /// Width of a row.
+    pub vocab_size: usize,
+}
+
+impl Logits {
+    /// The logits of one row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.vocab_size..(row + 1) * self.vocab_size]
+    }
+
+    /// How many rows there are.
+    pub fn n_rows(&self) -> usize {
+        self.values.len().checked_div(self.vocab_size).unwrap_or(0)
+    }
+}
+
+/// A step or a sequence that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// KV memory for the sequence could not be had.
+    #[error("no memory for a sequence of {n_tokens} tokens ({bytes} bytes of KV cache)")]
+    OutOfMemory {
+        /// Tokens that were to be stored.
+        n_tokens: usize,
+        /// Bytes that this takes.
+        bytes: u64,
+    },
+    /// The sequence is not open, or the tokens do not fit it.
+    #[error("sequence {sequence}: {reason}")]
+    BadSequence {
+        /// The sequence.
+        sequence: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device reported a fault.
+    #[error("the device failed after {after:?}: {reason}")]
+    Device {
+        /// Since the step was launched.
+        after: Duration,
+        /// The device's own words.
+        reason: String,
+    },
+}
+
+/// A device that holds the weights and the KV of many sequences.
+///
+/// `launch` and `collect` are apart so that a device with a slow round trip can be given its next step before the
+/// last one has been read.
+pub trait Backend {
+    /// Name and instruction set, for status: `cpu (avx2)`.
+    fn describe(&self) -> String;
+
+    /// Opens an empty sequence that may grow to `max_tokens`.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`].
+    fn open(&mut self, max_tokens: usize) -> Result<SequenceId, BackendError>;
+
+    /// Opens a sequence that begins as the first `n_tokens` of `parent` and may grow to `max_tokens`.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`], [`BackendError::BadSequence`].
+    fn fork(
+        &mut self,
+        parent: SequenceId,
+        n_tokens: usize,
+        max_tokens: usize,
+    ) -> Result<SequenceId, BackendError>;
+
+    /// Tokens that a sequence holds; `None` when it is not open.
+    fn len(&self, sequence: SequenceId) -> Option<usize>;
+
+    /// Frees a sequence. Closing one twice is harmless.
+    fn close(&mut self, sequence: SequenceId);
+
+    /// Starts one step over chunks of different sequences.
+    ///
+    /// # Errors
+    /// [`BackendError::BadSequence`] before anything was computed, [`BackendError::Device`] later.
+    fn launch(&mut self, chunks: &[Chunk<'_>]) -> Result<Ticket, BackendError>;
+
+    /// Waits for a step and reads its logits into `logits`, whose memory is reused.
+    ///
+    /// # Errors
+    /// [`BackendError::Device`].
+    fn collect(&mut self, ticket: Ticket, logits: &mut Logits) -> Result<(), BackendError>;
+
+    /// Bytes of KV cache that one token of a sequence takes.
+    fn kv_bytes_per_token(&self) -> u64;
+
+    /// Bytes of KV cache now reserved.
+    fn kv_bytes(&self) -> u64;
+}

@@ -1,0 +1,146 @@
+//! Views of tensors inside mapped files. Nothing here copies weights.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+/// Bytes that stay where they are for the life of the process or of the mapping.
+pub enum Bytes {
+    /// A mapped file; its pages are shared with the page cache.
+    Mapped(memmap2::Mmap),
+    /// Part of the binary.
+    Static(&'static [u8]),
+    /// Small tensors made while loading (tests, converted vectors).
+    Owned(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Mapped(_) => "mapped",
+            Self::Static(_) => "static",
+            Self::Owned(_) => "owned",
+        };
+        write!(f, "{kind} [{} bytes]", self.len())
+    }
+}
+
+/// The bytes of one tensor. They may begin at any address: MLX does not pad the header, so kernels load unaligned
+/// and never cast to a wider slice.
+#[derive(Debug, Clone)]
+pub struct TensorBytes {
+    file: Arc<Bytes>,
+    range: Range<usize>,
+}
+
+impl TensorBytes {
+    /// A range of a file; the caller has checked that it lies inside.
+    pub fn new(file: Arc<Bytes>, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= file.len(), "tensor range outside its file");
+        Self { file, range }
+    }
+
+    /// Bytes made while loading.
+    pub fn owned(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { file: Arc::new(Bytes::Owned(bytes)), range }
+    }
+}
+
+impl Deref for TensorBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.file[self.range.clone()]
+    }
+}
+
+/// Number formats of unquantised tensors, scales and biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FloatType {
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+    /// IEEE single.
+    F32,
+}
+
+impl FloatType {
+    /// Bytes of one number.
+    pub fn size_bytes(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// How the rows of a matrix are stored.
+#[derive(Debug, Clone)]
+pub enum MatrixData {
+    /// `[n_out, n_in]` numbers, row after row.
+    Dense {
+        /// Number format.
+        float: FloatType,
+        /// Little-endian numbers.
+        values: TensorBytes,
+    },
+    /// MLX affine quantisation: `value = q * scale + bias` for each group along a row.
+    Affine {
+        /// 2, 3, 4, 5, 6 or 8.
+        bits: u8,
+        /// 32, 64 or 128.
+        group_size: usize,
+        /// `[n_out, n_in * bits / 32]` little-endian u32 words, packed little end first.
+        packed: TensorBytes,
+        /// Number format of `scales` and `biases`.
+        float: FloatType,
+        /// `[n_out, n_in / group_size]`
+        scales: TensorBytes,
+        /// `[n_out, n_in / group_size]`
+        biases: TensorBytes,
+    },
+}
+
+/// A weight matrix: `y = x · Wᵀ (+ bias)`.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// Rows.
+    pub n_out: usize,
+    /// Columns.
+    pub n_in: usize,
+    /// Storage.
+    pub data: MatrixData,
+}
+
+impl Matrix {
+    /// Bytes that a pass over the whole matrix reads.
+    pub fn size_bytes(&self) -> usize {
+        match &self.data {
+            MatrixData::Dense { values, .. } => values.len(),
+            MatrixData::Affine { packed, scales, biases, .. } => packed.len() + scales.len() + biases.len(),
+        }
+    }
+}
+
+/// A linear layer.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[n_out, n_in]`
+    pub weight: Matrix,
+    /// `[n_out]`, converted to f32 while loading: small, and read in every step.
+    pub bias: Option<Vec<f32>>,
+}

@@ -1,0 +1,1 @@
+//! Generation above a backend.

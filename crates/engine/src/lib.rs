@@ -1,0 +1,23 @@
+//! GLM-4 MoE inference over MLX checkpoints.
+//!
+//! - [`checkpoint`]: opens and checks a checkpoint directory, maps its weights.
+//! - [`backend`]: the small trait that a device implements; [`cpu`] is the native one.
+//! - [`text`]: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
+//! - [`generate`]: everything above a backend: sampling, budgets, cancellation, events.
+//!
+//! An engine is built, used and dropped on one thread ([`Generator`] is not `Send` for that reason); what crosses
+//! threads is the factory and the plain messages of `boca-core`.
+
+pub mod backend;
+pub mod checkpoint;
+pub mod cpu;
+pub mod generate;
+pub mod text;
+
+mod error;
+mod generator;
+mod source;
+
+pub use error::EngineError;
+pub use generator::{CancelToken, Generator, GeneratorFactory};
+pub use source::{EmbeddedCheckpoint, EmbeddedFile, ModelSource};

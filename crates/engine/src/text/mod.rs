@@ -1,0 +1,1 @@
+//! Tokenizer, chat template, streaming detokenisation, thinking and stop strings.

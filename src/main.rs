@@ -1,0 +1,2 @@
+//! boca.
+fn main() {}
