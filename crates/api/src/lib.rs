@@ -1,1 +1,38 @@
-//! boca-api
+//! The wire contract of boca: what travels over the Unix socket, and an async client that speaks it.
+//!
+//! This crate imports none of boca's other crates, so that the contract cannot change by accident when an internal
+//! type does. Request bodies refuse unknown fields; response bodies ignore them, so that an older client can read a
+//! newer daemon. Every duration is in milliseconds (`_ms`), every size in bytes (`_bytes`), every instant in
+//! milliseconds since 1970 UTC (`_unix_ms`), unless the name says otherwise (`_s`).
+
+pub mod body;
+pub mod chat;
+pub mod error;
+pub mod health;
+pub mod metrics;
+pub mod requests;
+pub mod routes;
+pub mod sessions;
+pub mod sse;
+pub mod status;
+
+pub use body::{BadBody, decode_body};
+pub use chat::{
+    ChatRequest, ChatResponse, SourceAnswer, SourceTrace, StopTexts, Timings, TokenLogprob, TopLogprob,
+    Trace, Usage,
+};
+pub use error::{ErrorBody, ErrorDetail};
+pub use health::{HealthResponse, ReadyResponse};
+pub use metrics::MetricsResponse;
+pub use requests::{CancelRequestResponse, RequestListResponse, RunningRequest};
+pub use sessions::{
+    Change, CreateSessionRequest, DeleteSessionResponse, ListSessionsQuery, SamplingFields,
+    SessionListResponse, SessionMessage, SessionResponse, SessionSummary, UpdateSessionRequest,
+};
+pub use sse::StreamEvent;
+pub use status::{AgentStatus, LoadProgress, ModelInfo, ModelStatus, StatusResponse};
+
+/// Milliseconds of a duration, to the microsecond, as every `_ms` field carries them.
+pub fn millis(duration: std::time::Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
