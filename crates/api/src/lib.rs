@@ -7,13 +7,17 @@
 
 pub mod body;
 pub mod chat;
+pub mod client;
+mod client_error;
 pub mod error;
+mod event_stream;
 pub mod health;
 pub mod metrics;
 pub mod requests;
 pub mod routes;
 pub mod sessions;
 pub mod sse;
+pub mod sse_decoder;
 pub mod status;
 
 pub use body::{BadBody, decode_body};
@@ -21,7 +25,10 @@ pub use chat::{
     ChatRequest, ChatResponse, SourceAnswer, SourceTrace, StopTexts, Timings, TokenLogprob, TopLogprob,
     Trace, Usage,
 };
+pub use client::{Client, Reply};
+pub use client_error::ClientError;
 pub use error::{ErrorBody, ErrorDetail};
+pub use event_stream::EventStream;
 pub use health::{HealthResponse, ReadyResponse};
 pub use metrics::MetricsResponse;
 pub use requests::{CancelRequestResponse, RequestListResponse, RunningRequest};

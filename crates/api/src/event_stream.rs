@@ -1,0 +1,76 @@
+//! The client's end of a streamed answer.
+
+use crate::client::Connection;
+use crate::client_error::ClientError;
+use crate::sse::StreamEvent;
+use crate::sse_decoder::SseDecoder;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The largest single event: a whole answer with log-probabilities of every token fits many times.
+const MAX_EVENT_BYTES: usize = 64 << 20;
+
+/// The events of one answer. Dropping it closes the connection, which cancels the generation.
+#[derive(Debug)]
+pub struct EventStream {
+    socket: PathBuf,
+    body: Incoming,
+    decoder: SseDecoder,
+    silence: Duration,
+    ended: bool,
+    _connection: Connection,
+}
+
+impl EventStream {
+    pub(crate) fn new(socket: PathBuf, body: Incoming, connection: Connection, silence: Duration) -> Self {
+        let decoder = SseDecoder::new(MAX_EVENT_BYTES);
+        Self { socket, body, decoder, silence, ended: false, _connection: connection }
+    }
+
+    /// The next event, `None` after the last one. Events that this version does not know are passed over. Safe to
+    /// drop and call again: no event is lost.
+    ///
+    /// # Errors
+    /// [`ClientError::Closed`] when the connection ends before `done` or `error`, [`ClientError::Timeout`] when the
+    /// daemon falls silent, [`ClientError::Protocol`] for bytes that make no sense. The stream is over after each.
+    pub async fn next(&mut self) -> Result<Option<StreamEvent>, ClientError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let next = self.next_event().await;
+        self.ended = next.as_ref().map_or(true, StreamEvent::is_last);
+        next.map(Some)
+    }
+
+    async fn next_event(&mut self) -> Result<StreamEvent, ClientError> {
+        loop {
+            while let Some(frame) = self.decoder.pop() {
+                match StreamEvent::decode(&frame.event, &frame.data) {
+                    Ok(Some(event)) => return Ok(event),
+                    Ok(None) => {}
+                    Err(error) => return Err(self.protocol(format!("event `{}`: {error}", frame.event))),
+                }
+            }
+            let Ok(piece) = timeout(self.silence, self.body.frame()).await else {
+                return Err(ClientError::Timeout { what: "give a sign of life", after: self.silence });
+            };
+            match piece {
+                Some(Ok(piece)) => {
+                    if let Ok(bytes) = piece.into_data() {
+                        let pushed = self.decoder.push(&bytes);
+                        pushed.map_err(|error| self.protocol(error.to_string()))?;
+                    }
+                }
+                Some(Err(source)) => return Err(ClientError::Closed { source: Some(source) }),
+                None => return Err(ClientError::Closed { source: None }),
+            }
+        }
+    }
+
+    fn protocol(&self, message: String) -> ClientError {
+        ClientError::Protocol { socket: self.socket.clone(), message }
+    }
+}
