@@ -52,6 +52,13 @@ impl TensorBytes {
         Self { file, range }
     }
 
+    /// The `i`th of `n` equal parts, in place.
+    pub(super) fn part(&self, i: usize, n: usize) -> Self {
+        let length = self.range.len() / n;
+        let start = self.range.start + i * length;
+        Self::new(self.file.clone(), start..start + length)
+    }
+
     /// Bytes made while loading.
     pub fn owned(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
@@ -84,6 +91,16 @@ impl FloatType {
         match self {
             Self::Bf16 | Self::F16 => 2,
             Self::F32 => 4,
+        }
+    }
+
+    /// Numbers as f32, from little-endian bytes.
+    pub fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
+        let (pairs, quads) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
+        match self {
+            Self::Bf16 => pairs.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+            Self::F16 => pairs.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+            Self::F32 => quads.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         }
     }
 }
