@@ -1,5 +1,7 @@
 //! The client against a scripted peer on a real socket: every way in which a daemon can answer, refuse, stall and die.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as loudly as tests do")]
+
 use boca_api::{ChatRequest, Client, ClientError, ListSessionsQuery, StreamEvent};
 use std::path::PathBuf;
 use std::time::Duration;
