@@ -1,1 +1,35 @@
-//! boca-store
+//! The only user of sled: durable sessions and messages.
+//!
+//! What this crate promises:
+//! - A write that was acknowledged survives a power cut: it is one transaction, flushed, and the file is synced
+//!   before the answer. sled's own `flush` does not sync on Linux, so this crate does it.
+//! - One process has the store open at a time.
+//! - A damaged record is set aside and counted, the rest is still served. A store that cannot be opened at all is
+//!   kept under another name and a fresh one is begun; nothing is ever deleted.
+//! - A store of a newer format is refused, one of an older format is migrated step by step.
+//!
+//! There is no clock in here: every time comes from the caller, as milliseconds since 1970 (UTC).
+
+mod changes;
+mod codec;
+mod disk;
+mod envelope;
+mod error;
+mod keys;
+mod lock;
+mod migrate;
+mod open;
+mod reads;
+mod store;
+mod trees;
+mod types;
+mod writer;
+mod writes;
+
+pub use error::StoreError;
+pub use open::{OpenReport, StoreOptions};
+pub use store::{Store, StoreStatus};
+pub use types::{
+    InvalidCursor, Message, NewSession, Session, SessionCursor, SessionPage, SessionSettings, SessionUpdate,
+    StoredMessage, session_title,
+};

@@ -1,0 +1,92 @@
+//! Reading: what is damaged is left out and named, so that the writer can set it aside.
+
+use crate::StoreError;
+use crate::changes::read_record;
+use crate::codec;
+use crate::envelope::Damage;
+use crate::keys::{self, RecordTree};
+use crate::trees::{TreeName, Trees};
+use crate::types::{Session, SessionCursor, SessionPage, StoredMessage};
+use boca_core::SessionId;
+use std::ops::Bound;
+
+/// A record that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DamagedRecord {
+    pub(crate) tree: RecordTree,
+    pub(crate) key: Vec<u8>,
+    pub(crate) damage: Damage,
+}
+
+/// What was read, and what could not be.
+#[derive(Debug)]
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    pub(crate) damaged: Vec<DamagedRecord>,
+}
+
+impl<T> Found<T> {
+    fn whole(value: T) -> Self {
+        Self { value, damaged: Vec::new() }
+    }
+}
+
+/// One session, `None` when there is none that can be read.
+pub(crate) fn session(trees: &Trees, id: &SessionId) -> Result<Found<Option<Session>>, StoreError> {
+    let key = keys::session(id);
+    let Some(head) = trees.get(TreeName::Sessions, &key)? else {
+        return Ok(Found::whole(None));
+    };
+    let decoded = read_record(trees, RecordTree::Sessions, &key, &head)?
+        .and_then(|record| codec::decode_session(id, &record));
+    Ok(match decoded {
+        Ok(session) => Found::whole(Some(session)),
+        Err(damage) => {
+            Found { value: None, damaged: vec![DamagedRecord { tree: RecordTree::Sessions, key, damage }] }
+        }
+    })
+}
+
+/// Every message of a session, oldest first.
+pub(crate) fn messages(trees: &Trees, id: &SessionId) -> Result<Found<Vec<StoredMessage>>, StoreError> {
+    let mut found = Found::whole(Vec::new());
+    for (key, head) in trees.entries_with_prefix(TreeName::Messages, &keys::messages_of(id))? {
+        let decoded = read_record(trees, RecordTree::Messages, &key, &head)?
+            .and_then(|record| codec::decode_message(&record));
+        match (keys::message_index(&key), decoded) {
+            (Some(index), Ok(message)) => found.value.push(StoredMessage { index, message }),
+            (None, Ok(_)) => {}
+            (_, Err(damage)) => {
+                found.damaged.push(DamagedRecord { tree: RecordTree::Messages, key: key.to_vec(), damage });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Sessions by the time of their last change, newest first, after `before`.
+pub(crate) fn list_sessions(
+    trees: &Trees,
+    limit: usize,
+    before: Option<&SessionCursor>,
+) -> Result<Found<SessionPage>, StoreError> {
+    let end = match before {
+        Some(cursor) => Bound::Excluded(keys::by_updated(cursor.updated_unix_ms, &cursor.id)),
+        None => Bound::Unbounded,
+    };
+    let mut found = Found::whole(SessionPage { sessions: Vec::new(), next: None });
+    for key in trees.by_updated.range::<Vec<u8>, _>((Bound::Unbounded, end)).keys().rev() {
+        let key = key.map_err(StoreError::database("read"))?;
+        let Some((updated_unix_ms, id)) = keys::parse_by_updated(&key) else { continue };
+        if found.value.sessions.len() == limit {
+            let last = found.value.sessions.last();
+            found.value.next =
+                last.map(|s| SessionCursor { updated_unix_ms: s.updated_unix_ms, id: s.id.clone() });
+            break;
+        }
+        let one = session(trees, &id)?;
+        found.damaged.extend(one.damaged);
+        found.value.sessions.extend(one.value.filter(|s| s.updated_unix_ms == updated_unix_ms));
+    }
+    Ok(found)
+}
