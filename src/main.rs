@@ -1,2 +1,3 @@
 //! boca.
+mod config;
 fn main() {}

@@ -1,0 +1,293 @@
+//! What a config file may say: every key optional, no key unknown. One struct a section.
+//!
+//! `config/boca.toml` documents each key for users; what a key means to the daemon stands in `settings.rs`.
+
+use super::units::{ByteSize, HumanDuration};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)+
+        }
+
+        impl $name {
+            const KEYS: &[&str] = &[$(stringify!($field)),+];
+
+            fn over(self, lower: Self) -> Self {
+                Self { $($field: self.$field.or(lower.$field)),+ }
+            }
+        }
+    };
+}
+
+section! {
+    /// `[daemon]`
+    DaemonSection {
+        /// Path of the Unix socket.
+        socket: PathBuf,
+        /// Directory of the store.
+        state_dir: PathBuf,
+        /// How long running requests may go on after a stop was asked for.
+        drain_grace: HumanDuration,
+        /// Open connections.
+        max_connections: u32,
+        /// Requests served at the same time.
+        max_concurrent_requests: u32,
+        /// Largest request body.
+        max_body_bytes: ByteSize,
+        /// Time for a request's header.
+        header_timeout: HumanDuration,
+        /// Time for a request's body.
+        body_timeout: HumanDuration,
+        /// Users beside the daemon's own and root.
+        allowed_uids: Vec<u32>,
+    }
+}
+
+section! {
+    /// `[client]`
+    ClientSection {
+        /// Whether `boca chat` starts a daemon when none listens.
+        auto_start: bool,
+    }
+}
+
+section! {
+    /// `[model]`
+    ModelSection {
+        /// The checkpoint directory.
+        path: PathBuf,
+        /// Context to use, at most the model's.
+        context_tokens: u32,
+        /// Compute threads.
+        threads: u32,
+        /// Prompt tokens computed in one step.
+        prefill_chunk_tokens: u32,
+        /// Requests that may wait for the model.
+        queue_limit: u32,
+    }
+}
+
+section! {
+    /// `[chat]`
+    ChatSection {
+        /// System prompt of a session that has none.
+        system: String,
+        /// Preset of a request that names none.
+        preset: String,
+        /// Who is asked when a request does not say.
+        mode: String,
+        /// Time for an answer when a request names none.
+        deadline: HumanDuration,
+        /// The longest time that a request may ask for.
+        max_deadline: HumanDuration,
+        /// Largest `message`.
+        max_message_bytes: ByteSize,
+    }
+}
+
+section! {
+    /// `[sampling]` and `[preset.*]`
+    SamplingSection {
+        /// 0 is greedy.
+        temperature: f64,
+        /// Nucleus.
+        top_p: f64,
+        /// 0 keeps all.
+        top_k: u32,
+        /// Relative to the most likely token.
+        min_p: f64,
+        /// 1 is off.
+        repetition_penalty: f64,
+        /// 0 is off.
+        presence_penalty: f64,
+        /// 0 is off.
+        frequency_penalty: f64,
+        /// Same seed, same text.
+        seed: u64,
+        /// Token id (as a key) → added to its logit.
+        logit_bias: BTreeMap<String, f64>,
+        /// Tokens to generate, thinking included.
+        max_tokens: u32,
+    }
+}
+
+section! {
+    /// `[thinking]`
+    ThinkingSection {
+        /// Whether the model may think before it answers.
+        enabled: bool,
+        /// The most tokens of thinking.
+        budget_tokens: u32,
+    }
+}
+
+section! {
+    /// `[supervision]`
+    SupervisionSection {
+        /// Restarts of one actor allowed within the window.
+        intensity: u32,
+        /// The window.
+        window: HumanDuration,
+        /// Wait before the first restart.
+        backoff_first: HumanDuration,
+        /// The longest wait.
+        backoff_max: HumanDuration,
+    }
+}
+
+section! {
+    /// `[store]`
+    StoreSection {
+        /// Memory for the store's page cache.
+        cache_bytes: ByteSize,
+    }
+}
+
+section! {
+    /// `[log]`
+    LogSection {
+        /// Level or filter directives.
+        level: String,
+        /// `auto`, `pretty` or `json`.
+        format: String,
+        /// Whether prompts and answers may be logged.
+        log_prompts: bool,
+    }
+}
+
+/// `[preset]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PresetSections {
+    /// `[preset.accurate]`
+    pub accurate: SamplingSection,
+    /// `[preset.balanced]`
+    pub balanced: SamplingSection,
+    /// `[preset.creative]`
+    pub creative: SamplingSection,
+}
+
+/// A whole config file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    /// `[daemon]`
+    pub daemon: DaemonSection,
+    /// `[client]`
+    pub client: ClientSection,
+    /// `[model]`
+    pub(crate) model: ModelSection,
+    /// `[chat]`
+    pub chat: ChatSection,
+    /// `[sampling]`
+    pub sampling: SamplingSection,
+    /// `[preset]`
+    pub preset: PresetSections,
+    /// `[thinking]`
+    pub thinking: ThinkingSection,
+    /// `[supervision]`
+    pub supervision: SupervisionSection,
+    /// `[store]`
+    pub store: StoreSection,
+    /// `[log]`
+    pub log: LogSection,
+}
+
+impl ConfigFile {
+    /// These values, with the gaps filled from a lower layer, key by key.
+    #[must_use]
+    pub(crate) fn over(self, lower: Self) -> Self {
+        Self {
+            daemon: self.daemon.over(lower.daemon),
+            client: self.client.over(lower.client),
+            model: self.model.over(lower.model),
+            chat: self.chat.over(lower.chat),
+            sampling: self.sampling.over(lower.sampling),
+            preset: PresetSections {
+                accurate: self.preset.accurate.over(lower.preset.accurate),
+                balanced: self.preset.balanced.over(lower.preset.balanced),
+                creative: self.preset.creative.over(lower.preset.creative),
+            },
+            thinking: self.thinking.over(lower.thinking),
+            supervision: self.supervision.over(lower.supervision),
+            store: self.store.over(lower.store),
+            log: self.log.over(lower.log),
+        }
+    }
+
+    /// Every key, dotted, in the order of the file.
+    pub(crate) fn keys() -> Vec<String> {
+        let sections: [(&str, &[&str]); 12] = [
+            ("daemon", DaemonSection::KEYS),
+            ("client", ClientSection::KEYS),
+            ("model", ModelSection::KEYS),
+            ("chat", ChatSection::KEYS),
+            ("sampling", SamplingSection::KEYS),
+            ("preset.accurate", SamplingSection::KEYS),
+            ("preset.balanced", SamplingSection::KEYS),
+            ("preset.creative", SamplingSection::KEYS),
+            ("thinking", ThinkingSection::KEYS),
+            ("supervision", SupervisionSection::KEYS),
+            ("store", StoreSection::KEYS),
+            ("log", LogSection::KEYS),
+        ];
+        let dotted = |(section, keys): (&str, &'static [&'static str])| {
+            let section = section.to_owned();
+            keys.iter().map(move |key| format!("{section}.{key}"))
+        };
+        sections.into_iter().flat_map(dotted).collect()
+    }
+
+    /// The values that are set, by dotted key.
+    pub(crate) fn values(&self) -> BTreeMap<String, toml::Value> {
+        let Ok(whole) = toml::Value::try_from(self) else {
+            // Only maps with keys that are not text fail, and there are none.
+            return BTreeMap::new();
+        };
+        let value_of = |key: &String| {
+            let value = key.split('.').try_fold(&whole, |value, part| value.get(part))?;
+            Some((key.clone(), value.clone()))
+        };
+        Self::keys().iter().filter_map(value_of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upper_layer_wins_key_by_key() {
+        let upper: ConfigFile =
+            toml::from_str("[daemon]\nsocket = \"/a\"\n[preset.creative]\ntop_k = 5").unwrap();
+        let lower: ConfigFile =
+            toml::from_str("[daemon]\nsocket = \"/b\"\nmax_connections = 9\n[preset.creative]\ntop_p = 0.5")
+                .unwrap();
+        let merged = upper.over(lower).values();
+        let shown: Vec<String> = merged.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(
+            shown,
+            [
+                "daemon.max_connections=9",
+                "daemon.socket=\"/a\"",
+                "preset.creative.top_k=5",
+                "preset.creative.top_p=0.5"
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_are_shown_as_they_were_written() {
+        let file: ConfigFile = toml::from_str("[sampling]\ntemperature = 0.6\ntop_p = 1").unwrap();
+        let values = file.values();
+        assert_eq!(values["sampling.temperature"].to_string(), "0.6");
+        assert_eq!(values["sampling.top_p"].to_string(), "1.0");
+    }
+}

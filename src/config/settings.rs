@@ -1,0 +1,438 @@
+//! The validated configuration: nothing optional but what truly is, every value within its bounds.
+
+use super::error::ConfigError;
+use super::file::SamplingSection;
+use super::merge::Merged;
+use super::origin::Origin;
+use super::units::{ByteSize, HumanDuration};
+use boca_core::{FieldError, Mode, Preset, PresetTable, SamplingOverrides};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// macOS keeps 104 bytes for the path of a Unix socket, Linux 108; both count a closing NUL.
+const MAX_SOCKET_PATH_BYTES: u64 = 103;
+
+/// Everything that the daemon was told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    /// Socket, directories, limits.
+    pub daemon: DaemonSettings,
+    /// How client commands behave.
+    pub client: ClientSettings,
+    /// Which model, and how it is run.
+    pub(crate) model: ModelSettings,
+    /// What an answer is made with when the request leaves it open.
+    pub chat: ChatSettings,
+    /// When the supervisor gives up.
+    pub supervision: SupervisionSettings,
+    /// The store.
+    pub store: StoreSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// The files that were read, config file first.
+    pub config_files: Vec<PathBuf>,
+    /// The directory that the config file lies in, or would lie in.
+    pub config_dir: Option<PathBuf>,
+}
+
+/// See [`Settings::daemon`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DaemonSettings {
+    /// Absolute path of the Unix socket, short enough for every system.
+    pub socket: PathBuf,
+    /// Absolute path of the directory for state.
+    pub state_dir: PathBuf,
+    /// How long running requests may go on after a stop was asked for.
+    pub drain_grace: Duration,
+    /// Open connections; further ones wait.
+    pub max_connections: usize,
+    /// Requests served at the same time; further ones are answered with 429.
+    pub max_concurrent_requests: usize,
+    /// Largest request body.
+    pub max_body_bytes: usize,
+    /// Time for a request's header to arrive.
+    pub header_timeout: Duration,
+    /// Time for a request's body to arrive.
+    pub body_timeout: Duration,
+    /// Users that may connect, beside the daemon's own and root.
+    pub allowed_uids: Vec<u32>,
+}
+
+/// See [`Settings::client`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClientSettings {
+    /// Whether `boca chat` starts a daemon when none listens.
+    pub auto_start: bool,
+}
+
+/// A model directory that somebody named.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NamedModel {
+    /// Absolute path of the checkpoint directory. Not looked at yet.
+    pub path: PathBuf,
+    /// Who named it.
+    pub origin: Origin,
+}
+
+/// See [`Settings::model`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ModelSettings {
+    /// `None`: look in the usual places, then take the demo model.
+    pub named: Option<NamedModel>,
+    /// `None`: as long as the model allows.
+    pub context_tokens: Option<u32>,
+    /// `None`: one for each core that this process may use.
+    pub threads: Option<usize>,
+    /// Prompt tokens computed in one step.
+    pub prefill_chunk_tokens: usize,
+    /// Requests that may wait for the model; further ones are answered with 429.
+    pub queue_limit: usize,
+}
+
+/// See [`Settings::chat`]. All of it can change while the daemon runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ChatSettings {
+    /// System prompt of a session that has none; `None` sends no system turn.
+    pub system: Option<String>,
+    /// Preset of a request and session that name none.
+    pub preset: Option<Preset>,
+    /// Who is asked when a request does not say.
+    pub(crate) mode: Mode,
+    /// Time for an answer when a request names none.
+    pub deadline: Duration,
+    /// The longest time that a request may ask for.
+    pub max_deadline: Duration,
+    /// Largest `message`.
+    pub max_message_bytes: usize,
+    /// The lowest level of sampling fields, below request, preset and session. Its `max_tokens` is always set.
+    pub sampling: SamplingOverrides,
+    /// The values of each preset.
+    pub presets: PresetTable,
+}
+
+/// See [`Settings::supervision`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SupervisionSettings {
+    /// Restarts of one actor within `window` that are still taken for bad luck.
+    pub intensity: u32,
+    /// See `intensity`.
+    pub window: Duration,
+    /// Wait before the first restart; doubles with each further one.
+    pub backoff_first: Duration,
+    /// The longest wait.
+    pub backoff_max: Duration,
+}
+
+/// See [`Settings::store`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoreSettings {
+    /// Memory for the store's page cache.
+    pub cache_bytes: u64,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One object a line.
+    Json,
+}
+
+/// See [`Settings::log`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LogSettings {
+    /// A level, or directives such as `info,boca=debug`; checked.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Whether prompts and answers may be logged.
+    pub log_prompts: bool,
+}
+
+impl Settings {
+    /// Validates merged values.
+    ///
+    /// # Errors
+    /// The first value out of its bounds, with its origin.
+    pub(crate) fn new(merged: Merged) -> Result<Self, ConfigError> {
+        let Merged { values, origins, files, config_dir } = merged;
+        let check = Check { origins: &origins };
+        let daemon = values.daemon;
+        let socket = check.present("daemon.socket", daemon.socket)?;
+        let socket_bytes = socket.as_os_str().len() as u64;
+        if socket_bytes > MAX_SOCKET_PATH_BYTES {
+            let path = socket.display();
+            return Err(check.fail(
+                "daemon.socket",
+                format!("must be at most {MAX_SOCKET_PATH_BYTES} bytes long, got {socket_bytes} ({path})"),
+            ));
+        }
+        let max_body_bytes =
+            check.size("daemon.max_body_bytes", daemon.max_body_bytes, 1 << 10, 256 << 20)?;
+        let daemon = DaemonSettings {
+            socket,
+            state_dir: check.present("daemon.state_dir", daemon.state_dir)?,
+            drain_grace: check.duration("daemon.drain_grace", daemon.drain_grace, 0, HOUR)?,
+            max_connections: check.count("daemon.max_connections", daemon.max_connections, 1, 65_536)?,
+            max_concurrent_requests: check.count(
+                "daemon.max_concurrent_requests",
+                daemon.max_concurrent_requests,
+                1,
+                65_536,
+            )?,
+            max_body_bytes,
+            header_timeout: check.duration(
+                "daemon.header_timeout",
+                daemon.header_timeout,
+                100,
+                5 * MINUTE,
+            )?,
+            body_timeout: check.duration("daemon.body_timeout", daemon.body_timeout, 100, HOUR)?,
+            allowed_uids: daemon.allowed_uids.unwrap_or_default(),
+        };
+        let model = ModelSettings {
+            named: values.model.path.map(|path| NamedModel { path, origin: check.origin("model.path") }),
+            context_tokens: check.optional(
+                "model.context_tokens",
+                values.model.context_tokens,
+                16,
+                1 << 24,
+            )?,
+            threads: check.optional("model.threads", values.model.threads, 1, 1024)?.map(|n| n as usize),
+            prefill_chunk_tokens: check.count(
+                "model.prefill_chunk_tokens",
+                values.model.prefill_chunk_tokens,
+                1,
+                65_536,
+            )?,
+            queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
+        };
+        let sampling = SamplingOverrides {
+            thinking: values.thinking.enabled,
+            thinking_budget_tokens: check.optional(
+                "thinking.budget_tokens",
+                values.thinking.budget_tokens,
+                1,
+                1 << 24,
+            )?,
+            ..check.sampling("sampling.", values.sampling)?
+        };
+        check.present("sampling.max_tokens", sampling.max_tokens)?;
+        let max_deadline = check.duration("chat.max_deadline", values.chat.max_deadline, 1, 24 * HOUR)?;
+        let most_millis = u64::try_from(max_deadline.as_millis()).unwrap_or(u64::MAX);
+        let chat = ChatSettings {
+            system: check.system(values.chat.system)?,
+            preset: check.preset(values.chat.preset)?,
+            mode: check.one_of(
+                "chat.mode",
+                values.chat.mode,
+                &[("auto", Mode::Auto), ("local", Mode::Local)],
+            )?,
+            deadline: check.duration("chat.deadline", values.chat.deadline, 1, most_millis)?,
+            max_deadline,
+            max_message_bytes: check.size(
+                "chat.max_message_bytes",
+                values.chat.max_message_bytes,
+                1,
+                max_body_bytes as u64,
+            )?,
+            sampling,
+            presets: PresetTable {
+                accurate: check.sampling("preset.accurate.", values.preset.accurate)?,
+                balanced: check.sampling("preset.balanced.", values.preset.balanced)?,
+                creative: check.sampling("preset.creative.", values.preset.creative)?,
+            },
+        };
+        let supervision = values.supervision;
+        let backoff_max = check.duration("supervision.backoff_max", supervision.backoff_max, 1, HOUR)?;
+        let supervision = SupervisionSettings {
+            intensity: check.optional("supervision.intensity", supervision.intensity, 0, 1000)?.unwrap_or(0),
+            window: check.duration("supervision.window", supervision.window, 1000, 24 * HOUR)?,
+            backoff_first: check.duration(
+                "supervision.backoff_first",
+                supervision.backoff_first,
+                1,
+                u64::try_from(backoff_max.as_millis()).unwrap_or(u64::MAX),
+            )?,
+            backoff_max,
+        };
+        let cache_bytes = check.size("store.cache_bytes", values.store.cache_bytes, 1 << 20, 1 << 40)? as u64;
+        let log = LogSettings {
+            level: check.log_level(values.log.level)?,
+            format: check.one_of(
+                "log.format",
+                values.log.format,
+                &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
+            )?,
+            log_prompts: check.present("log.log_prompts", values.log.log_prompts)?,
+        };
+        Ok(Self {
+            daemon,
+            client: ClientSettings {
+                auto_start: check.present("client.auto_start", values.client.auto_start)?,
+            },
+            model,
+            chat,
+            supervision,
+            store: StoreSettings { cache_bytes },
+            log,
+            config_files: files,
+            config_dir,
+        })
+    }
+}
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+
+/// Checks values and knows where each one stands.
+struct Check<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+}
+
+impl Check<'_> {
+    fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    fn fail(&self, key: &str, message: impl Display) -> ConfigError {
+        ConfigError::invalid(&self.origin(key), format!("`{key}` {message}"))
+    }
+
+    fn present<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+        value.ok_or_else(|| {
+            let reason = match key {
+                "daemon.socket" | "daemon.state_dir" => {
+                    "has no default here, because there is no home directory; it must be set"
+                }
+                _ => "must be set",
+            };
+            self.fail(key, reason)
+        })
+    }
+
+    fn optional(
+        &self,
+        key: &str,
+        value: Option<u32>,
+        least: u32,
+        most: u32,
+    ) -> Result<Option<u32>, ConfigError> {
+        match value {
+            Some(n) if n < least => Err(self.fail(key, format!("must be at least {least}, got {n}"))),
+            Some(n) if n > most => Err(self.fail(key, format!("must be at most {most}, got {n}"))),
+            _ => Ok(value),
+        }
+    }
+
+    fn count(&self, key: &str, value: Option<u32>, least: u32, most: u32) -> Result<usize, ConfigError> {
+        let value = self.optional(key, value, least, most)?;
+        Ok(self.present(key, value)? as usize)
+    }
+
+    fn duration(
+        &self,
+        key: &str,
+        value: Option<HumanDuration>,
+        least_millis: u64,
+        most_millis: u64,
+    ) -> Result<Duration, ConfigError> {
+        let value = self.present(key, value)?;
+        let [least, most] = [least_millis, most_millis].map(|ms| HumanDuration(Duration::from_millis(ms)));
+        if value < least {
+            return Err(self.fail(key, format!("must be at least {least}, got {value}")));
+        }
+        if value > most {
+            return Err(self.fail(key, format!("must be at most {most}, got {value}")));
+        }
+        Ok(value.0)
+    }
+
+    fn size(&self, key: &str, value: Option<ByteSize>, least: u64, most: u64) -> Result<usize, ConfigError> {
+        let value = self.present(key, value)?;
+        if value.0 < least {
+            return Err(self.fail(key, format!("must be at least {}, got {value}", ByteSize(least))));
+        }
+        if value.0 > most {
+            return Err(self.fail(key, format!("must be at most {}, got {value}", ByteSize(most))));
+        }
+        usize::try_from(value.0)
+            .map_err(|_| self.fail(key, format!("does not fit this machine, got {value}")))
+    }
+
+    fn one_of<T: Clone>(
+        &self,
+        key: &str,
+        value: Option<String>,
+        choices: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
+        let value = self.present(key, value)?;
+        let chosen = choices.iter().find(|(name, _)| *name == value);
+        chosen.map(|(_, chosen)| chosen.clone()).ok_or_else(|| {
+            let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            self.fail(key, format!("must be one of {}, got {value:?}", names.join(", ")))
+        })
+    }
+
+    fn preset(&self, value: Option<String>) -> Result<Option<Preset>, ConfigError> {
+        let choices = Preset::ALL.map(|preset| (preset.as_str(), preset));
+        value.map(|value| self.one_of("chat.preset", Some(value), &choices)).transpose()
+    }
+
+    fn system(&self, value: Option<String>) -> Result<Option<String>, ConfigError> {
+        match value {
+            Some(text) if text.contains('\0') => {
+                Err(self.fail("chat.system", "must not hold NUL characters"))
+            }
+            other => Ok(other.filter(|text| !text.trim().is_empty())),
+        }
+    }
+
+    fn log_level(&self, value: Option<String>) -> Result<String, ConfigError> {
+        let level = self.present("log.level", value)?;
+        match tracing_subscriber::EnvFilter::builder().parse(&level) {
+            Ok(_) => Ok(level),
+            Err(error) => Err(self.fail(
+                "log.level",
+                format!(
+                    "must be a level (error, warn, info, debug, trace) or directives, got {level:?}: {error}"
+                ),
+            )),
+        }
+    }
+
+    fn sampling(&self, prefix: &str, section: SamplingSection) -> Result<SamplingOverrides, ConfigError> {
+        let key = format!("{prefix}logit_bias");
+        let mut logit_bias = BTreeMap::new();
+        for (id, value) in section.logit_bias.iter().flatten() {
+            let number = id.parse::<u32>();
+            let number =
+                number.map_err(|_| self.fail(&key, format!("must map token ids to numbers, got {id:?}")))?;
+            logit_bias.insert(number, *value as f32);
+        }
+        let overrides = SamplingOverrides {
+            temperature: section.temperature.map(|n| n as f32),
+            top_p: section.top_p.map(|n| n as f32),
+            top_k: section.top_k,
+            min_p: section.min_p.map(|n| n as f32),
+            repetition_penalty: section.repetition_penalty.map(|n| n as f32),
+            presence_penalty: section.presence_penalty.map(|n| n as f32),
+            frequency_penalty: section.frequency_penalty.map(|n| n as f32),
+            seed: section.seed,
+            logit_bias: section.logit_bias.is_some().then_some(logit_bias),
+            max_tokens: section.max_tokens,
+            thinking: None,
+            thinking_budget_tokens: None,
+        };
+        overrides.check(prefix).map_err(|FieldError { field, message }| {
+            let key = if field.starts_with(&key) { &key } else { &field };
+            ConfigError::invalid(&self.origin(key), message)
+        })?;
+        Ok(overrides)
+    }
+}
