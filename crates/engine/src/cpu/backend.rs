@@ -1,0 +1,210 @@
+//! The CPU as a [`Backend`].
+
+use super::StepError;
+use super::forward::Forward;
+use super::isa::Isa;
+use super::kv_cache::{KvSequence, KvShape, ReservedBytes};
+use super::linear::Compute;
+use super::pool::{Pool, panic_text};
+use super::step::Step;
+use crate::backend::{Backend, BackendError, Chunk, Logits, SequenceId, Ticket};
+use crate::checkpoint::{ModelConfig, Weights};
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// How the CPU is used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuOptions {
+    /// Threads that compute, the caller's among them. Default: as many as the process may run on.
+    pub threads: Option<usize>,
+    /// Instruction set. Default, and when this processor lacks the one named: the best it has.
+    pub isa: Option<Isa>,
+}
+
+/// Native inference on all cores, straight from mapped weights.
+#[derive(Debug)]
+pub struct CpuBackend {
+    forward: Forward,
+    compute: Compute,
+    isa: Isa,
+    kv_shape: KvShape,
+    kv_bytes: ReservedBytes,
+    vocab_size: usize,
+    sequences: HashMap<SequenceId, KvSequence>,
+    next_sequence: u64,
+    next_ticket: u64,
+    /// Steps whose logits have not been read.
+    finished: HashMap<u64, Vec<f32>>,
+    /// A logits buffer for the next step.
+    spare: Vec<f32>,
+    step: Step,
+}
+
+impl CpuBackend {
+    /// Takes a checked model; `threads` as in [`CpuOptions`].
+    pub fn new(config: &ModelConfig, weights: Weights, threads: Option<usize>) -> Self {
+        Self::with_options(config, weights, CpuOptions { threads, ..CpuOptions::default() })
+    }
+
+    /// Takes a checked model.
+    pub fn with_options(config: &ModelConfig, weights: Weights, options: CpuOptions) -> Self {
+        let detected = Isa::detect();
+        let isa = options.isa.filter(|isa| isa.is_available()).unwrap_or(detected);
+        let kernels = isa.kernels().expect("an instruction set that was just seen");
+        // Respects affinity masks and control groups.
+        let available = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = options.threads.unwrap_or_else(available).max(1);
+        Self {
+            forward: Forward::new(config, weights),
+            compute: Compute { kernels, pool: Pool::new(threads) },
+            isa,
+            kv_shape: KvShape::new(config),
+            kv_bytes: ReservedBytes::default(),
+            vocab_size: config.vocab_size,
+            sequences: HashMap::new(),
+            next_sequence: 0,
+            next_ticket: 0,
+            finished: HashMap::new(),
+            spare: Vec::new(),
+            step: Step::default(),
+        }
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.compute.pool.threads()
+    }
+
+    fn insert(&mut self, sequence: KvSequence) -> SequenceId {
+        let id = SequenceId(self.next_sequence);
+        self.next_sequence += 1;
+        self.sequences.insert(id, sequence);
+        id
+    }
+
+    /// Checks all chunks before anything changes, then lays them out as rows.
+    fn prepare(&mut self, chunks: &[Chunk<'_>]) -> Result<(), BackendError> {
+        self.step.clear();
+        for (index, chunk) in chunks.iter().enumerate() {
+            let bad = |reason: String| bad_sequence(chunk.sequence, reason);
+            let sequence = self.sequences.get(&chunk.sequence).ok_or_else(|| bad("it is not open".into()))?;
+            if chunks[..index].iter().any(|other| other.sequence == chunk.sequence) {
+                return Err(bad("it has two chunks in one step".into()));
+            }
+            if chunk.tokens.is_empty() {
+                return Err(bad("its chunk has no tokens".into()));
+            }
+            let (held, new, max) = (sequence.len(), chunk.tokens.len(), sequence.max_tokens());
+            if new > max - held {
+                return Err(bad(format!("it may hold {max} tokens, has {held}, and was given {new} more")));
+            }
+            if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.vocab_size) {
+                let last = self.vocab_size - 1;
+                return Err(bad(format!("token ids go up to {last}, it was given {token}")));
+            }
+            self.step.push(chunk, held);
+        }
+        for chunk in chunks {
+            if let Some(sequence) = self.sequences.get_mut(&chunk.sequence) {
+                sequence.reserve(chunk.tokens.len())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for CpuBackend {
+    fn describe(&self) -> String {
+        format!("cpu ({}, {} threads)", self.isa, self.threads())
+    }
+
+    fn open(&mut self, max_tokens: usize) -> Result<SequenceId, BackendError> {
+        let sequence = KvSequence::new(self.kv_shape, max_tokens, self.kv_bytes.clone())?;
+        Ok(self.insert(sequence))
+    }
+
+    fn fork(
+        &mut self,
+        parent: SequenceId,
+        n_tokens: usize,
+        max_tokens: usize,
+    ) -> Result<SequenceId, BackendError> {
+        let sequence = self.sequences.get(&parent);
+        let sequence = sequence.ok_or_else(|| bad_sequence(parent, "it is not open".into()))?;
+        let held = sequence.len();
+        if n_tokens > held || n_tokens > max_tokens {
+            let reason =
+                format!("it holds {held} tokens; {n_tokens} of them were to go on up to {max_tokens}");
+            return Err(bad_sequence(parent, reason));
+        }
+        let fork = sequence.fork(n_tokens, max_tokens)?;
+        Ok(self.insert(fork))
+    }
+
+    fn len(&self, sequence: SequenceId) -> Option<usize> {
+        self.sequences.get(&sequence).map(KvSequence::len)
+    }
+
+    fn close(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence);
+    }
+
+    fn launch(&mut self, chunks: &[Chunk<'_>]) -> Result<Ticket, BackendError> {
+        let started = Instant::now();
+        self.prepare(chunks)?;
+        let mut logits = std::mem::take(&mut self.spare);
+        logits.clear();
+        if self.step.n_rows() > 0 {
+            // The step borrows its sequences side by side; they go back whatever happens.
+            let mut sequences: Vec<KvSequence> =
+                chunks.iter().filter_map(|chunk| self.sequences.remove(&chunk.sequence)).collect();
+            let Self { forward, compute, step, .. } = self;
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| forward.run(compute, step, &mut sequences, &mut logits)));
+            let failed = |reason: String| BackendError::Device { after: started.elapsed(), reason };
+            let outcome = match outcome {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(StepError::Memory(error))) => Err(error),
+                Ok(Err(StepError::Worker(panic))) => Err(failed(panic.0)),
+                Err(payload) => Err(failed(panic_text(payload.as_ref()))),
+            };
+            for (chunk, mut sequence) in chunks.iter().zip(sequences) {
+                // After a failure a sequence is as long as before: its new keys and values are written again.
+                if outcome.is_ok() {
+                    sequence.advance(chunk.tokens.len());
+                }
+                self.sequences.insert(chunk.sequence, sequence);
+            }
+            outcome?;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.finished.insert(ticket, logits);
+        Ok(Ticket(ticket))
+    }
+
+    fn collect(&mut self, ticket: Ticket, logits: &mut Logits) -> Result<(), BackendError> {
+        let Some(values) = self.finished.remove(&ticket.0) else {
+            let reason = format!("step {} was never launched here", ticket.0);
+            return Err(BackendError::Device { after: std::time::Duration::ZERO, reason });
+        };
+        self.spare = std::mem::replace(&mut logits.values, values);
+        logits.vocab_size = self.vocab_size;
+        Ok(())
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        self.kv_shape.bytes_per_token()
+    }
+
+    fn kv_bytes(&self) -> u64 {
+        self.kv_bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn bad_sequence(sequence: SequenceId, reason: String) -> BackendError {
+    BackendError::BadSequence { sequence: sequence.0, reason }
+}

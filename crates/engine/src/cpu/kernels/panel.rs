@@ -1,0 +1,226 @@
+//! What a matrix kernel works on, checked once, and the choice of the way through it.
+
+use super::super::lanes::Lanes;
+use super::{MAX_ACTIVATIONS, MIN_GROUP, affine, dense};
+use crate::checkpoint::{FloatType, Matrix, MatrixData};
+use std::ops::Range;
+
+/// Rows of a weight matrix, with every slice as long as the shape says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    n_out: usize,
+    n_in: usize,
+    storage: Storage<'a>,
+}
+
+/// How rows are stored. The bytes may begin at any address.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Storage<'a> {
+    /// `[n_out, n_in]`
+    Dense { float: FloatType, values: &'a [u8] },
+    /// `value = q * scale + bias`
+    Affine { bits: u8, rows: AffineRows<'a> },
+}
+
+/// Packed numbers and their factors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AffineRows<'a> {
+    /// 32, 64 or 128.
+    pub(super) group_size: usize,
+    /// `[n_out, n_in * bits / 8]`
+    pub(super) packed: &'a [u8],
+    /// Format of both factors.
+    pub(super) float: FloatType,
+    /// `[n_out, n_in / group_size]`
+    pub(super) scales: &'a [u8],
+    /// `[n_out, n_in / group_size]`
+    pub(super) biases: &'a [u8],
+}
+
+impl<'a> Rows<'a> {
+    /// Views a matrix, checking that its bytes are as many as its shape says.
+    ///
+    /// # Panics
+    /// When they are not: opening a checkpoint has to have refused it.
+    pub(crate) fn new(matrix: &'a Matrix) -> Self {
+        let (n_out, n_in) = (matrix.n_out, matrix.n_in);
+        let n_values = n_out.checked_mul(n_in).expect("matrices have fewer than 2^64 numbers");
+        let storage = match &matrix.data {
+            MatrixData::Dense { float, values } => {
+                let values: &[u8] = values;
+                assert_eq!(Some(values.len()), n_values.checked_mul(float.size_bytes()), "dense matrix");
+                Storage::Dense { float: *float, values }
+            }
+            MatrixData::Affine { bits, group_size, packed, float, scales, biases } => {
+                let (packed, scales, biases): (&[u8], &[u8], &[u8]) = (packed, scales, biases);
+                let group_size = *group_size;
+                assert!(matches!(bits, 2 | 3 | 4 | 5 | 6 | 8), "{bits} bits");
+                assert!(matches!(group_size, 32 | 64 | 128) && n_in % group_size == 0, "group {group_size}");
+                assert_eq!(
+                    Some(packed.len()),
+                    n_values.checked_mul(usize::from(*bits)).map(|n| n / 8),
+                    "packed"
+                );
+                let factor_bytes = n_values / group_size * float.size_bytes();
+                assert!(scales.len() == factor_bytes && biases.len() == factor_bytes, "scales and biases");
+                let rows = AffineRows { group_size, packed, float: *float, scales, biases };
+                Storage::Affine { bits: *bits, rows }
+            }
+        };
+        Self { n_out, n_in, storage }
+    }
+
+    /// Rows.
+    pub(crate) fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// Columns.
+    pub(crate) fn n_in(&self) -> usize {
+        self.n_in
+    }
+}
+
+/// A product of some rows of a matrix with all activation rows.
+#[derive(Debug)]
+pub(crate) struct Panel<'a> {
+    rows: Rows<'a>,
+    outs: Range<usize>,
+    bias: Option<&'a [f32]>,
+    x: &'a [f32],
+    n_rows: usize,
+    y: *mut f32,
+}
+
+impl<'a> Panel<'a> {
+    /// `y[row, out] = x[row, ..] · W[out, ..] + bias[out]` for every row of `x` and every `out` in `outs`.
+    ///
+    /// # Safety
+    /// `y` is valid for writes of `[n_rows, n_out]` floats while the panel lives, and nobody else touches the
+    /// columns `outs` of it.
+    ///
+    /// # Panics
+    /// When `outs`, `bias` or `x` do not fit the matrix.
+    pub(crate) unsafe fn new(
+        rows: Rows<'a>,
+        outs: Range<usize>,
+        bias: Option<&'a [f32]>,
+        x: &'a [f32],
+        n_rows: usize,
+        y: *mut f32,
+    ) -> Self {
+        assert!(outs.start <= outs.end && outs.end <= rows.n_out, "rows outside their matrix");
+        assert_eq!(Some(x.len()), n_rows.checked_mul(rows.n_in), "activations that do not fit");
+        assert!(bias.is_none_or(|bias| bias.len() == rows.n_out), "bias that does not fit");
+        Self { rows, outs, bias, x, n_rows, y }
+    }
+
+    pub(super) fn n_in(&self) -> usize {
+        self.rows.n_in
+    }
+
+    pub(super) fn outs(&self) -> Range<usize> {
+        self.outs.clone()
+    }
+
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Activations from a column of a row on.
+    ///
+    /// # Safety
+    /// `row < n_rows`, `column <= n_in`.
+    #[inline(always)]
+    pub(super) unsafe fn x(&self, row: usize, column: usize) -> *const f32 {
+        // SAFETY: `x` holds `n_rows * n_in` floats, so the offset is inside or one past it.
+        unsafe { self.x.as_ptr().add(row * self.rows.n_in + column) }
+    }
+
+    /// Adds the sum over one block of columns to an output; the first block starts from the bias.
+    ///
+    /// # Safety
+    /// `row < n_rows`, and `out` lies in `outs`.
+    #[inline(always)]
+    pub(super) unsafe fn add(&self, row: usize, out: usize, first_block: bool, sum: f32) {
+        // SAFETY: `new` was promised `n_rows * n_out` writable floats, with these columns for us alone; the bias has
+        // `n_out` numbers.
+        unsafe {
+            let y = self.y.add(row * self.rows.n_out + out);
+            let before = match self.bias {
+                _ if !first_block => *y,
+                Some(bias) => *bias.get_unchecked(out),
+                None => 0.0,
+            };
+            *y = before + sum;
+        }
+    }
+}
+
+/// The whole panel.
+///
+/// # Safety
+/// The instruction set of `V` exists.
+pub(super) unsafe fn multiply<V: Lanes>(panel: &Panel<'_>) {
+    if panel.n_rows == 0 || panel.outs.is_empty() {
+        return;
+    }
+    // SAFETY: the slices fit by construction; the const parameters are those of the storage.
+    unsafe {
+        match panel.rows.storage {
+            Storage::Dense { float, values } => match float {
+                FloatType::Bf16 => dense::multiply::<V, { dense::BF16 }>(panel, values),
+                FloatType::F16 => dense::multiply::<V, { dense::F16 }>(panel, values),
+                FloatType::F32 => dense::multiply::<V, { dense::F32 }>(panel, values),
+            },
+            Storage::Affine { bits, rows } => match bits {
+                2 => affine::multiply::<V, 2>(panel, &rows),
+                3 => affine::multiply::<V, 3>(panel, &rows),
+                4 => affine::multiply::<V, 4>(panel, &rows),
+                5 => affine::multiply::<V, 5>(panel, &rows),
+                6 => affine::multiply::<V, 6>(panel, &rows),
+                _ => affine::multiply::<V, 8>(panel, &rows),
+            },
+        }
+    }
+}
+
+/// One row as floats.
+///
+/// # Safety
+/// The instruction set of `V` exists, `row < n_out`, `out.len() == n_in`.
+pub(super) unsafe fn unpack_row<V: Lanes>(rows: &Rows<'_>, row: usize, out: &mut [f32]) {
+    let (n_in, out) = (rows.n_in, out.as_mut_ptr());
+    // SAFETY: as the caller vouches; the slices fit by construction.
+    unsafe {
+        match rows.storage {
+            Storage::Dense { float, values } => V::vectorize(
+                #[inline(always)]
+                || match float {
+                    FloatType::Bf16 => dense::unpack::<V, { dense::BF16 }>(values, n_in, row, 0, n_in, out),
+                    FloatType::F16 => dense::unpack::<V, { dense::F16 }>(values, n_in, row, 0, n_in, out),
+                    FloatType::F32 => dense::unpack::<V, { dense::F32 }>(values, n_in, row, 0, n_in, out),
+                },
+            ),
+            Storage::Affine { bits, rows } => V::vectorize(
+                #[inline(always)]
+                || match bits {
+                    2 => affine::unpack_row::<V, 2>(&rows, n_in, row, out),
+                    3 => affine::unpack_row::<V, 3>(&rows, n_in, row, out),
+                    4 => affine::unpack_row::<V, 4>(&rows, n_in, row, out),
+                    5 => affine::unpack_row::<V, 5>(&rows, n_in, row, out),
+                    6 => affine::unpack_row::<V, 6>(&rows, n_in, row, out),
+                    _ => affine::unpack_row::<V, 8>(&rows, n_in, row, out),
+                },
+            ),
+        }
+    }
+}
+
+/// Whether weights are unpacked in registers, or into a tile that all rows share.
+pub(super) fn is_few(n_rows: usize) -> bool {
+    n_rows <= MAX_ACTIVATIONS
+}
+
+/// Factors of a block: at most [`super::BLOCK`] / [`MIN_GROUP`] groups.
+pub(super) const MAX_GROUPS: usize = super::BLOCK / MIN_GROUP;

@@ -1,0 +1,174 @@
+//! Keys and values of sequences, in blocks that forks share.
+//!
+//! Numbers are kept as f32: exact against the reference, and read by the kernels without conversion. A block holds
+//! [`KV_BLOCK_TOKENS`] tokens of all layers; it is allocated when its first token arrives. Full blocks are never
+//! written again, so a fork shares them and copies only the block that it will go on writing in.
+
+use super::kernels::KV_BLOCK_TOKENS;
+use crate::backend::BackendError;
+use crate::checkpoint::ModelConfig;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Sizes of a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KvShape {
+    n_layers: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+}
+
+/// Bytes that all blocks of one backend take.
+pub(super) type ReservedBytes = Arc<AtomicU64>;
+
+/// One sequence.
+#[derive(Debug)]
+pub(super) struct KvSequence {
+    shape: KvShape,
+    blocks: Vec<Arc<Block>>,
+    n_tokens: usize,
+    max_tokens: usize,
+    reserved: ReservedBytes,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// `[n_layers, 2, n_kv_heads, KV_BLOCK_TOKENS, head_dim]`, keys before values.
+    numbers: Vec<f32>,
+    reserved: ReservedBytes,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.reserved.fetch_sub(size_of_val(&self.numbers[..]) as u64, Ordering::Relaxed);
+    }
+}
+
+impl KvShape {
+    pub(super) fn new(config: &ModelConfig) -> Self {
+        Self { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim }
+    }
+
+    /// Bytes of one token.
+    pub(super) fn bytes_per_token(&self) -> u64 {
+        (self.n_layers * 2 * self.n_kv_heads * self.head_dim * size_of::<f32>()) as u64
+    }
+
+    fn head_size(&self) -> usize {
+        KV_BLOCK_TOKENS * self.head_dim
+    }
+
+    fn block_size(&self) -> usize {
+        self.n_layers * 2 * self.n_kv_heads * self.head_size()
+    }
+
+    fn head_start(&self, layer: usize, values: bool, kv_head: usize) -> usize {
+        ((layer * 2 + usize::from(values)) * self.n_kv_heads + kv_head) * self.head_size()
+    }
+
+    fn out_of_memory(&self, n_tokens: usize) -> BackendError {
+        let bytes = self.bytes_per_token().saturating_mul(n_tokens as u64);
+        BackendError::OutOfMemory { n_tokens, bytes }
+    }
+}
+
+impl KvSequence {
+    /// An empty sequence.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`] when `max_tokens` could never be addressed.
+    pub(super) fn new(
+        shape: KvShape,
+        max_tokens: usize,
+        reserved: ReservedBytes,
+    ) -> Result<Self, BackendError> {
+        let bytes = shape.bytes_per_token().checked_mul(max_tokens as u64);
+        if bytes.is_none_or(|bytes| bytes > isize::MAX as u64) {
+            return Err(shape.out_of_memory(max_tokens));
+        }
+        Ok(Self { shape, blocks: Vec::new(), n_tokens: 0, max_tokens, reserved })
+    }
+
+    /// A sequence that begins like this one.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`].
+    pub(super) fn fork(&self, n_tokens: usize, max_tokens: usize) -> Result<Self, BackendError> {
+        let mut fork = Self::new(self.shape, max_tokens, Arc::clone(&self.reserved))?;
+        let n_full = n_tokens / KV_BLOCK_TOKENS;
+        fork.blocks.extend_from_slice(&self.blocks[..n_full]);
+        if n_tokens % KV_BLOCK_TOKENS > 0 {
+            let mut block = fork.new_block()?;
+            numbers_of(&mut block).copy_from_slice(&self.blocks[n_full].numbers);
+            fork.blocks.push(block);
+        }
+        fork.n_tokens = n_tokens;
+        Ok(fork)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.n_tokens
+    }
+
+    pub(super) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// Makes room for `n_new` more tokens, which stay invisible until [`KvSequence::advance`].
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`].
+    pub(super) fn reserve(&mut self, n_new: usize) -> Result<(), BackendError> {
+        while self.blocks.len() * KV_BLOCK_TOKENS < self.n_tokens + n_new {
+            let block = self.new_block()?;
+            self.blocks.push(block);
+        }
+        Ok(())
+    }
+
+    /// Counts `n_new` tokens whose keys and values have all been written.
+    pub(super) fn advance(&mut self, n_new: usize) {
+        self.n_tokens += n_new;
+    }
+
+    /// Writes one token's keys and values of one layer, each `[n_kv_heads, head_dim]`.
+    ///
+    /// # Panics
+    /// When there is no room at `position`, or it lies in what is shared with a fork.
+    pub(super) fn write(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+        let shape = self.shape;
+        let block = numbers_of(&mut self.blocks[position / KV_BLOCK_TOKENS]);
+        let offset = position % KV_BLOCK_TOKENS * shape.head_dim;
+        for (is_value, numbers) in [(false, keys), (true, values)] {
+            for (kv_head, numbers) in numbers.chunks_exact(shape.head_dim).enumerate() {
+                let start = shape.head_start(layer, is_value, kv_head) + offset;
+                block[start..start + shape.head_dim].copy_from_slice(numbers);
+            }
+        }
+    }
+
+    /// Keys and values of one layer and head in one block, each `[KV_BLOCK_TOKENS, head_dim]`.
+    pub(super) fn block(&self, layer: usize, block: usize, kv_head: usize) -> (&[f32], &[f32]) {
+        let part = |values| {
+            let start = self.shape.head_start(layer, values, kv_head);
+            &self.blocks[block].numbers[start..start + self.shape.head_size()]
+        };
+        (part(false), part(true))
+    }
+
+    fn new_block(&self) -> Result<Arc<Block>, BackendError> {
+        let n = self.shape.block_size();
+        let mut numbers = Vec::new();
+        numbers
+            .try_reserve_exact(n)
+            .map_err(|_| self.shape.out_of_memory((self.blocks.len() + 1) * KV_BLOCK_TOKENS))?;
+        numbers.resize(n, 0.0);
+        self.reserved.fetch_add(size_of_val(&numbers[..]) as u64, Ordering::Relaxed);
+        Ok(Arc::new(Block { numbers, reserved: Arc::clone(&self.reserved) }))
+    }
+}
+
+/// The last block of a sequence is its own: full ones are shared, the one being written is copied when forked.
+fn numbers_of(block: &mut Arc<Block>) -> &mut [f32] {
+    &mut Arc::get_mut(block).expect("only full blocks are shared, and they are never written").numbers
+}
