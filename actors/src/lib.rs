@@ -1,1 +1,203 @@
-//! actors
+//! The actors of boca, their supervision, and the handles by which everything else reaches them.
+//!
+//! - [`SynthesizerHandle`]: asks a question, gives an [`AnswerStream`].
+//! - [`ModelHandle`]: status, queue, cancellation, drain and reload of the model.
+//! - [`MetricsHandle`]: counters and percentiles.
+//!
+//! [`start`] must be called inside an actix system; the handles work from any thread that has a tokio runtime. Every
+//! call carries a deadline, and fails with a [`boca_core::Failure`] whose code tells whether a retry is safe.
+
+mod child_status;
+mod engine_host;
+mod engine_thread;
+mod exit_guard;
+mod generation_channel;
+mod generation_queue;
+mod generation_stream;
+mod handle;
+mod measurements;
+mod messages;
+mod metrics;
+mod model;
+mod model_handle;
+mod model_status;
+mod restart_policy;
+mod routing;
+mod service_time;
+mod single_source;
+mod stream;
+mod supervisor;
+mod synthesizer;
+
+pub use generation_queue::{QueueReport, RequestReport};
+pub use messages::{DrainReport, ReloadOutcome};
+pub use metrics::{Distribution, GenerationRecord, MetricsHandle, MetricsSnapshot, Outcome};
+pub use model_handle::ModelHandle;
+pub use model_status::{ModelObservation, ModelStatus, remaining_load_time};
+pub use restart_policy::{Backoff, Decision, EndedRun, Ending, Restart, RestartHistory, RestartPolicy};
+pub use stream::AnswerStream;
+pub use supervisor::{ActorReport, Escalation, Supervision};
+pub use synthesizer::{SynthesizerHandle, SynthesizerObservation};
+
+use boca_engine::GeneratorFactory;
+use generation_queue::{GenerationQueue, QueueSettings};
+use metrics::MetricsActor;
+use model::{ModelActor, ModelShared};
+use model_status::StatusCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use supervisor::{ChildSpec, Placement, Supervised, Supervisor};
+use synthesizer::SynthesizerActor;
+
+/// The model actor's name in reports.
+pub const MODEL: &str = "model";
+/// The synthesizer's name in reports.
+pub const SYNTHESIZER: &str = "synthesizer";
+/// The metrics actor's name in reports.
+pub const METRICS: &str = "metrics";
+
+/// What the actors need to start.
+#[derive(Clone)]
+pub struct ActorsOptions {
+    /// Builds the engine, on the engine's own thread.
+    pub factory: GeneratorFactory,
+    /// Restarts, heartbeats, time limits.
+    pub supervision: Supervision,
+    /// The most requests that wait behind the running one; one more is refused as overloaded.
+    pub queue_limit: usize,
+    /// The most unanswered calls of one actor.
+    pub mailbox_capacity: usize,
+    /// How long after its deadline a generation may take to end with the text that it has.
+    pub deadline_grace: Duration,
+    /// An engine that has not ended a generation for this long after it had to is given up, and the process with it.
+    /// Longer than the longest single step of the slowest machine.
+    pub stuck_after: Duration,
+}
+
+impl ActorsOptions {
+    /// The defaults, with this engine.
+    pub fn new(factory: GeneratorFactory) -> Self {
+        Self {
+            factory,
+            supervision: Supervision::default(),
+            queue_limit: 16,
+            mailbox_capacity: 64,
+            deadline_grace: Duration::from_secs(2),
+            stuck_after: Duration::from_secs(600),
+        }
+    }
+}
+
+impl fmt::Debug for ActorsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActorsOptions")
+            .field("supervision", &self.supervision)
+            .field("queue_limit", &self.queue_limit)
+            .field("mailbox_capacity", &self.mailbox_capacity)
+            .field("deadline_grace", &self.deadline_grace)
+            .field("stuck_after", &self.stuck_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The running actors. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Actors {
+    /// Asks questions.
+    pub synthesizer: SynthesizerHandle,
+    /// The model.
+    pub model: ModelHandle,
+    /// The figures.
+    pub metrics: MetricsHandle,
+    supervisor: Arc<Supervisor>,
+}
+
+/// Starts every actor; the model begins to load at once.
+///
+/// # Panics
+/// Outside an actix system.
+pub fn start(options: ActorsOptions) -> Actors {
+    let ActorsOptions { factory, supervision, queue_limit, mailbox_capacity, deadline_grace, stuck_after } =
+        options;
+    let supervisor = Supervisor::new();
+    let metrics = MetricsHandle::new(supervisor.start(child(
+        METRICS,
+        supervision,
+        mailbox_capacity,
+        MetricsActor::new,
+    )));
+
+    let status = Arc::new(StatusCell::default());
+    let queue =
+        GenerationQueue::new(QueueSettings { limit: queue_limit, deadline_grace }, Arc::clone(&status));
+    let shared = Arc::new(ModelShared {
+        factory,
+        queue,
+        status,
+        turn: Default::default(),
+        newest_epoch: Default::default(),
+        policy: supervision.engine,
+        stuck_after,
+        cancel_patience: supervision.shutdown_timeout,
+    });
+    let for_actor = Arc::clone(&shared);
+    let model = supervisor.start(child(MODEL, supervision, mailbox_capacity, move |exit| {
+        ModelActor::new(Arc::clone(&for_actor), exit)
+    }));
+    let model = ModelHandle::new(model, shared);
+
+    let for_actor = model.clone();
+    let synthesizer = supervisor.start(child(SYNTHESIZER, supervision, mailbox_capacity, move |exit| {
+        SynthesizerActor::new(for_actor.clone(), exit)
+    }));
+    let synthesizer = SynthesizerHandle::new(synthesizer, metrics.clone());
+    Actors { synthesizer, model, metrics, supervisor: Arc::new(supervisor) }
+}
+
+impl Actors {
+    /// Every actor by its name. Never waits for an actor.
+    pub fn states(&self) -> BTreeMap<String, ActorReport> {
+        let mut reports = self.supervisor.reports();
+        if let Some(report) = reports.get_mut(MODEL) {
+            let status = self.model.status();
+            report.state = status.state;
+            report.restarts += status.engine_restarts;
+            if let Some(failure) = status.failure {
+                report.last_error = Some(failure.message);
+            }
+        }
+        reports
+    }
+
+    /// Takes no new questions, lets the accepted ones finish for `grace`, cancels the rest, and stops every actor.
+    /// Streams that were handed out can still be read to their end.
+    pub async fn drain(&self, grace: Duration) -> DrainReport {
+        let report = self.model.drain(grace).await;
+        self.supervisor.stop_all().await;
+        report
+    }
+
+    /// Waits until supervision gives up; the process should then drain briefly and end with exit code 70. Never
+    /// resolves while all is well.
+    pub async fn escalated(&self) -> Escalation {
+        self.supervisor.escalated().await
+    }
+}
+
+fn child<A: Supervised>(
+    name: &'static str,
+    supervision: Supervision,
+    mailbox_capacity: usize,
+    factory: impl Fn(exit_guard::ExitGuard) -> A + Send + Sync + 'static,
+) -> ChildSpec<A> {
+    ChildSpec {
+        name,
+        policy: supervision.actors,
+        supervision,
+        mailbox_capacity,
+        placement: Placement::OwnThread,
+        factory: Arc::new(factory),
+    }
+}

@@ -1,0 +1,101 @@
+//! What an engine's host is told and what it reports.
+//!
+//! Plain serialisable messages, because a host may be a thread ([`crate::engine_thread`]) or, later, a child
+//! process: a device fault can abort the process that it hits. A host runs one generation at a time, in the order in
+//! which they were sent; waiting is done in [`crate::generation_queue`], where a request can still be taken back.
+
+use boca_core::{
+    ErrorCode, Failure, GenerateRequest, GenerationEvent, GenerationSummary, LoadProgress, ModelInfo,
+    RequestId,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// What an engine's host is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum EngineCommand {
+    /// Generate. Answered by events of this id, the last of which is `Finished` or `Failed`.
+    Generate {
+        /// The request; its `time_left` counts from when it was accepted.
+        request: Box<GenerateRequest>,
+        /// How long ago it was accepted.
+        waited: Duration,
+    },
+    /// End a generation at its next step. Unknown ids are ignored: it may just have ended.
+    Cancel {
+        /// The generation's request.
+        id: RequestId,
+    },
+    /// End the running generation at its next step, then the engine.
+    Stop,
+}
+
+/// What an engine's host reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum EngineEvent {
+    /// The weights are being read.
+    Loading(LoadProgress),
+    /// Loaded and warm; takes generations now.
+    Ready(Box<ModelInfo>),
+    /// Something happened in a generation.
+    Generation {
+        /// The generation's request.
+        id: RequestId,
+        /// What happened.
+        event: GenerationEvent,
+    },
+    /// A generation ended well.
+    Finished {
+        /// The generation's request.
+        id: RequestId,
+        /// Its end.
+        summary: GenerationSummary,
+    },
+    /// A generation failed.
+    Failed {
+        /// The generation's request.
+        id: RequestId,
+        /// Why.
+        failure: Failure,
+    },
+    /// The engine is gone, its memory is freed; the last event.
+    Ended(EngineEnd),
+}
+
+/// Why an engine is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum EngineEnd {
+    /// It was told to stop.
+    Stopped,
+    /// It could not be built.
+    LoadFailed(Failure),
+    /// It broke while it was built or while it computed.
+    Crashed(Failure),
+}
+
+impl EngineEnd {
+    /// The reason, if the end is a failure, and whether a new engine might do better.
+    pub(crate) fn failure(&self) -> Option<(&Failure, bool)> {
+        match self {
+            Self::Stopped => None,
+            // A device or its memory may recover; a checkpoint that is wrong stays wrong until someone mends it.
+            Self::LoadFailed(failure) => Some((failure, failure.code == ErrorCode::EngineFailed)),
+            Self::Crashed(failure) => Some((failure, true)),
+        }
+    }
+}
+
+/// The host does not take commands any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is gone")]
+pub(crate) struct EngineGone;
+
+/// Where commands for one engine go. Events come back through the function that the host was started with.
+pub(crate) trait EngineHost: fmt::Debug + Send + Sync {
+    /// Hands over a command without waiting. Never reports an event from within.
+    ///
+    /// # Errors
+    /// [`EngineGone`] when the engine has ended or was told to stop.
+    fn send(&self, command: EngineCommand) -> Result<(), EngineGone>;
+}

@@ -1,0 +1,203 @@
+//! Hosts an engine on a thread of its own: it is built, used and dropped there, and nowhere else.
+//!
+//! A panic of the engine ends this engine, with a clear failure for the request that it hit, and nothing else.
+//! A device fault that aborts the process is out of reach here; that needs a host in a process of its own.
+
+use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost};
+use crate::exit_guard::take_panic_note;
+use boca_core::{ErrorCode, Failure, GenerateRequest, RequestId};
+use boca_engine::{CancelToken, Generator, GeneratorFactory};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Chat templates and split patterns recurse; only touched pages cost memory.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Takes the events of one engine. Called on the engine's thread, so it must be quick.
+pub(crate) type EventSink = Box<dyn Fn(EngineEvent) + Send>;
+
+/// Lets one engine after another live: a new one is not built before the last one is gone, or two threads would
+/// touch the accelerator and two models fill the memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EngineTurn(Arc<Mutex<()>>);
+
+/// The commands for an engine's thread.
+#[derive(Debug, Default)]
+pub(crate) struct EngineThread {
+    inbox: Mutex<Inbox>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    /// At most [`MAX_WAITING`].
+    waiting: VecDeque<Assignment>,
+    running: Option<(RequestId, CancelToken)>,
+    is_stopping: bool,
+}
+
+#[derive(Debug)]
+struct Assignment {
+    request: Box<GenerateRequest>,
+    accepted_at: Instant,
+    cancel: CancelToken,
+}
+
+/// The queue before it sends one at a time; one more may come while the last one is being reported.
+const MAX_WAITING: usize = 2;
+
+/// Carried by the unwinding that ends a load when a stop is wanted.
+struct LoadStopped;
+
+impl EngineHost for EngineThread {
+    fn send(&self, command: EngineCommand) -> Result<(), EngineGone> {
+        let mut inbox = self.lock();
+        if inbox.is_stopping {
+            return Err(EngineGone);
+        }
+        match command {
+            EngineCommand::Generate { request, waited } => {
+                if inbox.waiting.len() >= MAX_WAITING {
+                    return Err(EngineGone);
+                }
+                let now = Instant::now();
+                let accepted_at = now.checked_sub(waited).unwrap_or(now);
+                let cancel = CancelToken::default();
+                inbox.waiting.push_back(Assignment { request, accepted_at, cancel });
+            }
+            EngineCommand::Cancel { id } => {
+                let waiting = inbox.waiting.iter().map(|next| (&next.request.id, &next.cancel));
+                let running = inbox.running.iter().map(|(id, cancel)| (id, cancel));
+                waiting.chain(running).filter(|(of, _)| **of == id).for_each(|(_, cancel)| cancel.cancel());
+            }
+            EngineCommand::Stop => {
+                inbox.is_stopping = true;
+                if let Some((_, cancel)) = &inbox.running {
+                    cancel.cancel();
+                }
+            }
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl EngineThread {
+    /// Starts the thread. Events go to `sink` until [`EngineEvent::Ended`].
+    ///
+    /// # Errors
+    /// When the system gives no thread; no event comes then.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        factory: GeneratorFactory,
+        turn: EngineTurn,
+        sink: EventSink,
+    ) -> std::io::Result<()> {
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("boca-engine".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || {
+            let end = {
+                let _turn = turn.0.lock().unwrap_or_else(PoisonError::into_inner);
+                this.live(&factory, &sink)
+            };
+            this.lock().is_stopping = true;
+            sink(EngineEvent::Ended(end));
+        })?;
+        Ok(())
+    }
+
+    fn live(&self, factory: &GeneratorFactory, sink: &EventSink) -> EngineEnd {
+        if self.lock().is_stopping {
+            return EngineEnd::Stopped;
+        }
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            factory(&mut |progress| {
+                if self.lock().is_stopping {
+                    // No panic: the hook does not run, and only the load on this thread unwinds.
+                    resume_unwind(Box::new(LoadStopped));
+                }
+                sink(EngineEvent::Loading(progress));
+            })
+        }));
+        let mut generator = match loaded {
+            Ok(Ok(generator)) => generator,
+            Ok(Err(error)) => return EngineEnd::LoadFailed(error.into()),
+            Err(payload) if payload.is::<LoadStopped>() => return EngineEnd::Stopped,
+            Err(payload) => return EngineEnd::Crashed(panic_failure("while it loaded", payload)),
+        };
+        sink(EngineEvent::Ready(Box::new(generator.info().clone())));
+        let end = self.serve(generator.as_mut(), sink);
+        // A generator that has panicked may panic again when it is dropped.
+        match catch_unwind(AssertUnwindSafe(move || drop(generator))) {
+            Ok(()) => end,
+            Err(payload) => match end {
+                EngineEnd::Stopped => EngineEnd::Crashed(panic_failure("while it was freed", payload)),
+                crashed => crashed,
+            },
+        }
+    }
+
+    fn serve(&self, generator: &mut dyn Generator, sink: &EventSink) -> EngineEnd {
+        while let Some(Assignment { request, accepted_at, cancel }) = self.next_assignment() {
+            let id = request.id.clone();
+            if cancel.is_cancelled() {
+                self.lock().running = None;
+                sink(EngineEvent::Failed { id, failure: cancelled_before_it_began() });
+                continue;
+            }
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                generator.generate(&request, accepted_at, &cancel, &mut |event| {
+                    sink(EngineEvent::Generation { id: id.clone(), event });
+                })
+            }));
+            self.lock().running = None;
+            match outcome {
+                Ok(Ok(summary)) => sink(EngineEvent::Finished { id, summary }),
+                Ok(Err(error)) => sink(EngineEvent::Failed { id, failure: error.into() }),
+                Err(payload) => {
+                    let failure = panic_failure("while it generated", payload);
+                    sink(EngineEvent::Failed { id, failure: failure.clone() });
+                    return EngineEnd::Crashed(failure);
+                }
+            }
+        }
+        EngineEnd::Stopped
+    }
+
+    /// Waits for work; `None` when the engine is to stop.
+    fn next_assignment(&self) -> Option<Assignment> {
+        let inbox = self.lock();
+        let mut inbox = self
+            .changed
+            .wait_while(inbox, |inbox| inbox.waiting.is_empty() && !inbox.is_stopping)
+            .unwrap_or_else(PoisonError::into_inner);
+        if inbox.is_stopping {
+            return None;
+        }
+        let next = inbox.waiting.pop_front()?;
+        inbox.running = Some((next.request.id.clone(), next.cancel.clone()));
+        Some(next)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The failure of a request that was cancelled while it waited.
+pub(crate) fn cancelled_before_it_began() -> Failure {
+    Failure::new(ErrorCode::Cancelled, "the request was cancelled before it began")
+}
+
+/// The failure of whoever was served when the engine panicked.
+fn panic_failure(when: &str, payload: Box<dyn Any + Send>) -> Failure {
+    let note = take_panic_note();
+    // Dropping a payload runs foreign code, which may panic too.
+    std::mem::forget(payload);
+    let message = format!("the engine panicked {when}: {note}");
+    tracing::error!(note, "the engine panicked {when}");
+    Failure::new(ErrorCode::EngineFailed, message).retry_after(Duration::from_secs(1))
+}

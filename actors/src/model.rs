@@ -1,0 +1,326 @@
+//! ModelActor: owns the engine and its queue.
+//!
+//! Talks to the engine's host in commands; the host's events go straight to queue and status, and only the end of an
+//! engine comes back to the actor. Asked by the synthesizer (`Generate`) and by the daemon (`Observe`, `Cancel`,
+//! `Drain`, `Reload`).
+//!
+//! How it fails: an engine that breaks is rebuilt here, with its own restart policy; when that is spent, or an engine
+//! no longer obeys, the actor gives up and supervision escalates, because only a new process can help. A checkpoint
+//! that cannot be loaded is no failure of the actor: it stays down with the reason, and tries again on `Reload`.
+//! What a restart loses: the loaded engine and the generation in it. Requests that wait are kept.
+
+use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineHost};
+use crate::engine_thread::{EngineThread, EngineTurn, EventSink};
+use crate::exit_guard::ExitGuard;
+use crate::generation_queue::{Epoch, GenerationQueue};
+use crate::handle::Call;
+use crate::messages::{Cancel, Drain, Generate, Observe, Reload, ReloadOutcome};
+use crate::model_status::{ModelObservation, StatusCell};
+use crate::restart_policy::{Decision, EndedRun, Ending, RestartHistory, RestartPolicy};
+use crate::supervisor::Control;
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
+use boca_core::{ActorState, ErrorCode, Failure};
+use boca_engine::GeneratorFactory;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often the actor looks whether its engine still obeys.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What the actor needs and what outlives it.
+pub(crate) struct ModelShared {
+    /// Builds an engine, on the engine's thread.
+    pub(crate) factory: GeneratorFactory,
+    /// Accepted requests.
+    pub(crate) queue: GenerationQueue,
+    /// The published status.
+    pub(crate) status: Arc<StatusCell>,
+    /// Lets one engine after another live.
+    pub(crate) turn: EngineTurn,
+    /// The newest engine's number.
+    pub(crate) newest_epoch: AtomicU64,
+    /// When an engine is built again.
+    pub(crate) policy: RestartPolicy,
+    /// An engine that has not ended a generation for this long after it had to is given up.
+    pub(crate) stuck_after: Duration,
+    /// How long a drain waits for the engine to end a cancelled generation.
+    pub(crate) cancel_patience: Duration,
+}
+
+/// The end of one engine, if one has ended.
+type Ended = Option<(Epoch, EngineEnd)>;
+
+/// The actor.
+pub(crate) struct ModelActor {
+    shared: Arc<ModelShared>,
+    /// `None` while there is no engine: down, or between two.
+    engine: Option<Engine>,
+    /// Where an engine's end is written. It holds one, which is enough: no engine starts before the last one's end
+    /// has been seen.
+    ends: Arc<watch::Sender<Ended>>,
+    origin: Instant,
+    history: RestartHistory,
+    /// The next start, while the pause before it lasts.
+    next_start: Option<SpawnHandle>,
+    is_draining: bool,
+    is_stopping: bool,
+    exit: ExitGuard,
+}
+
+/// The running engine. Dropping it, also in a panic of the actor, ends the engine and fails what runs in it.
+struct Engine {
+    epoch: Epoch,
+    began: Instant,
+    host: Arc<EngineThread>,
+    queue: GenerationQueue,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        self.host.send(EngineCommand::Stop).ok();
+        let failure = Failure::new(ErrorCode::Restarting, "the model actor was stopped");
+        self.queue.engine_gone(self.epoch, &failure.retry_after(Duration::from_secs(1)));
+    }
+}
+
+impl ModelActor {
+    pub(crate) fn new(shared: Arc<ModelShared>, exit: ExitGuard) -> Self {
+        Self {
+            shared,
+            engine: None,
+            ends: Arc::new(watch::Sender::new(None)),
+            origin: Instant::now(),
+            history: RestartHistory::default(),
+            next_start: None,
+            is_draining: false,
+            is_stopping: false,
+            exit,
+        }
+    }
+}
+
+impl Actor for ModelActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let ends = futures_util::stream::unfold(self.ends.subscribe(), |mut ends| async move {
+            ends.changed().await.ok()?;
+            let end = ends.borrow_and_update().clone();
+            Some((end, ends))
+        });
+        ctx.add_stream(ends);
+        ctx.run_interval(WATCH_EVERY, Self::watch_engine);
+        self.start_engine(ctx);
+    }
+}
+
+impl StreamHandler<Ended> for ModelActor {
+    fn handle(&mut self, ended: Ended, ctx: &mut Self::Context) {
+        if let Some((epoch, end)) = ended {
+            self.engine_ended(epoch, end, ctx);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // The default would stop the actor. This cannot come while the actor holds the sender.
+    }
+}
+
+impl Handler<Call<Generate>> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, call: Call<Generate>, _: &mut Self::Context) {
+        let deadline = call.deadline;
+        call.reply(|Generate { request, accepted_at }| {
+            self.shared.queue.admit(Box::new(request), accepted_at, deadline)
+        });
+    }
+}
+
+impl Handler<Call<Cancel>> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, call: Call<Cancel>, _: &mut Self::Context) {
+        call.reply(|Cancel { id }| self.shared.queue.cancel(&id));
+    }
+}
+
+impl Handler<Call<Observe<Self>>> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, call: Call<Observe<Self>>, _: &mut Self::Context) {
+        let ModelShared { status, queue, .. } = &*self.shared;
+        call.reply(|_| ModelObservation {
+            status: status.get(),
+            queue: queue.report(),
+            requests: queue.requests(),
+        });
+    }
+}
+
+impl Handler<Call<Drain>> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, call: Call<Drain>, _: &mut Self::Context) {
+        self.is_draining = true;
+        let (Drain { grace }, reply) = call.into_parts();
+        let queue = self.shared.queue.clone();
+        let patience = self.shared.cancel_patience;
+        actix::spawn(async move { reply.send(queue.drain(grace, patience).await) });
+    }
+}
+
+impl Handler<Call<Reload>> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, call: Call<Reload>, ctx: &mut Self::Context) {
+        let outcome = self.reload(ctx);
+        call.reply(|Reload| outcome);
+    }
+}
+
+impl Handler<Control> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, control: Control, ctx: &mut Self::Context) {
+        match control {
+            Control::Beat => {}
+            Control::Stop => {
+                self.is_stopping = true;
+                let reason = Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping");
+                self.refuse_all(reason);
+                match &self.engine {
+                    // The actor stops when the engine's end arrives.
+                    Some(engine) if engine.host.send(EngineCommand::Stop).is_ok() => {}
+                    _ => ctx.stop(),
+                }
+            }
+        }
+    }
+}
+
+impl ModelActor {
+    fn start_engine(&mut self, ctx: &mut Context<Self>) {
+        let epoch = Epoch(self.shared.newest_epoch.fetch_add(1, Ordering::AcqRel) + 1);
+        let host = Arc::new(EngineThread::default());
+        self.next_start = None;
+        self.shared.status.starting();
+        self.shared.queue.engine_starts(epoch, host.clone());
+        let queue = self.shared.queue.clone();
+        self.engine = Some(Engine { epoch, began: Instant::now(), host: Arc::clone(&host), queue });
+        let sink = event_sink(epoch, Arc::clone(&self.shared), Arc::clone(&self.ends));
+        let turn = self.shared.turn.clone();
+        if let Err(error) = host.start(Arc::clone(&self.shared.factory), turn, sink) {
+            let message = format!("no thread for the engine could be started: {error}");
+            self.engine_ended(epoch, EngineEnd::Crashed(Failure::new(ErrorCode::EngineFailed, message)), ctx);
+        }
+    }
+
+    fn engine_ended(&mut self, epoch: Epoch, end: EngineEnd, ctx: &mut Context<Self>) {
+        let Some(engine) = self.engine.take_if(|engine| engine.epoch == epoch) else { return };
+        let ran_for = engine.began.elapsed();
+        drop(engine);
+        if self.is_stopping {
+            ctx.stop();
+            return;
+        }
+        match end.failure() {
+            None => {}
+            Some((failure, true)) => self.restart_engine(failure.clone(), ran_for, ctx),
+            Some((failure, false)) => {
+                tracing::error!(reason = failure.message, "the model cannot be loaded");
+                self.go_down(Failure { code: ErrorCode::ModelUnavailable, ..failure.clone() });
+            }
+        }
+    }
+
+    fn restart_engine(&mut self, failure: Failure, ran_for: Duration, ctx: &mut Context<Self>) {
+        let run =
+            EndedRun { ending: Ending::Failed, at: self.origin.elapsed(), ran_for, draw: fastrand::f64() };
+        let (decision, history) = self.shared.policy.decide(std::mem::take(&mut self.history), run);
+        self.history = history;
+        match decision {
+            Decision::Restart { after } => {
+                let reason = failure.message.as_str();
+                tracing::warn!(reason, after_ms = after.as_millis() as u64, "the engine restarts");
+                self.shared.status.restarting(failure, Instant::now() + after);
+                self.next_start = Some(ctx.run_later(after, Self::start_engine));
+            }
+            Decision::Stop => self.go_down(failure),
+            Decision::GiveUp => self.give_up(failure, ctx),
+        }
+    }
+
+    /// Stays up without a model until someone asks for a reload.
+    fn go_down(&self, failure: Failure) {
+        self.shared.status.down(failure.clone());
+        self.refuse_all(failure);
+    }
+
+    /// Ends the actor for an error that only a new process may mend.
+    fn give_up(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        self.exit.give_up(failure.message.clone());
+        self.go_down(failure);
+        ctx.stop();
+    }
+
+    fn refuse_all(&self, reason: Failure) {
+        self.shared.queue.refuse(reason.clone());
+        self.shared.queue.end_all(&reason);
+    }
+
+    fn reload(&mut self, ctx: &mut Context<Self>) -> Result<ReloadOutcome, Failure> {
+        if self.is_draining || self.is_stopping {
+            return Err(Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping"));
+        }
+        if self.engine.is_some() {
+            let is_loaded = self.shared.status.state() == ActorState::Ready;
+            return Ok(if is_loaded { ReloadOutcome::AlreadyLoaded } else { ReloadOutcome::AlreadyLoading });
+        }
+        if let Some(next_start) = self.next_start.take() {
+            ctx.cancel_future(next_start);
+        }
+        self.shared.queue.welcome();
+        self.start_engine(ctx);
+        Ok(ReloadOutcome::Started)
+    }
+
+    /// A thread cannot be ended from outside, so an engine that computes for ever leaves only one way out.
+    fn watch_engine(&mut self, ctx: &mut Context<Self>) {
+        let stuck_after = self.shared.stuck_after;
+        if self.shared.queue.disobeyed_for(Instant::now()).is_some_and(|time| time > stuck_after) {
+            let message =
+                format!("the engine did not end a generation within {stuck_after:?} after it had to");
+            self.give_up(Failure::new(ErrorCode::EngineFailed, message), ctx);
+        }
+    }
+}
+
+/// Takes the events of one engine, on that engine's thread.
+fn event_sink(epoch: Epoch, shared: Arc<ModelShared>, ends: Arc<watch::Sender<Ended>>) -> EventSink {
+    Box::new(move |event| {
+        let is_newest = shared.newest_epoch.load(Ordering::Acquire) == epoch.0;
+        let ModelShared { status, queue, .. } = &*shared;
+        match event {
+            EngineEvent::Loading(progress) if is_newest => status.loading(progress),
+            EngineEvent::Ready(info) if is_newest => {
+                tracing::info!(model = info.name, backend = info.backend, "the model is ready");
+                status.ready(*info);
+                queue.engine_ready(epoch);
+            }
+            EngineEvent::Loading(_) | EngineEvent::Ready(_) => {}
+            EngineEvent::Generation { id, event } => queue.generation_event(epoch, &id, event),
+            EngineEvent::Finished { id, summary } => queue.generation_ended(epoch, &id, Ok(summary)),
+            EngineEvent::Failed { id, failure } => queue.generation_ended(epoch, &id, Err(failure)),
+            EngineEvent::Ended(end) => {
+                let stopped = Failure::new(ErrorCode::ShuttingDown, "the engine was stopped");
+                let failure = end.failure().map_or(&stopped, |(failure, _)| failure);
+                queue.engine_gone(epoch, failure);
+                ends.send_replace(Some((epoch, end)));
+            }
+        }
+    })
+}

@@ -1,0 +1,112 @@
+//! The way to the model from outside.
+
+use crate::generation_queue::QueueReport;
+use crate::generation_stream::GenerationStream;
+use crate::handle::ActorHandle;
+use crate::messages::{Cancel, Drain, DrainReport, Generate, Observe, Reload, ReloadOutcome};
+use crate::model::{ModelActor, ModelShared};
+use crate::model_status::{ModelObservation, ModelStatus};
+use boca_core::{ActorState, ErrorCode, Failure, GenerateRequest, RequestId};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a drain's message may take on top of the work itself.
+const DRAIN_MARGIN: Duration = Duration::from_secs(1);
+
+/// A cloneable way to the model that survives restarts of its actor and of its engine.
+#[derive(Clone)]
+pub struct ModelHandle {
+    actor: ActorHandle<ModelActor>,
+    shared: Arc<ModelShared>,
+}
+
+impl fmt::Debug for ModelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelHandle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl ModelHandle {
+    pub(crate) fn new(actor: ActorHandle<ModelActor>, shared: Arc<ModelShared>) -> Self {
+        Self { actor, shared }
+    }
+
+    /// What is known of the model. Never waits, never wakes the actor.
+    pub fn status(&self) -> ModelStatus {
+        let mut status = self.shared.status.get();
+        let child = self.actor.child();
+        match child.state() {
+            // The actor itself is away, so what it published last is out of date.
+            state @ (ActorState::Restarting | ActorState::Down) => {
+                status.state = state;
+                status.progress = None;
+                if let (None, Some(reason)) = (&status.failure, child.last_error()) {
+                    status.failure = Some(Failure::new(ErrorCode::EngineFailed, reason));
+                }
+            }
+            _ if status.state == ActorState::Ready && self.shared.queue.is_busy() => {
+                status.state = ActorState::Busy;
+            }
+            _ => {}
+        }
+        status
+    }
+
+    /// The queue in figures. Waits for nobody but a thread that is just changing the queue.
+    pub fn queue(&self) -> QueueReport {
+        self.shared.queue.report()
+    }
+
+    /// Everything that the actor shows, its unfinished requests included.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
+    pub async fn observe(&self, deadline: Instant) -> Result<ModelObservation, Failure> {
+        let observation = self.actor.call(Observe::default(), deadline).await?;
+        Ok(ModelObservation { status: self.status(), ..observation })
+    }
+
+    /// Ends a request early. A running one keeps the text that it has; false when there is no such request.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
+    pub async fn cancel(&self, id: RequestId, deadline: Instant) -> Result<bool, Failure> {
+        self.actor.call(Cancel { id }, deadline).await
+    }
+
+    /// Takes no new requests from now on, lets the accepted ones finish for `grace`, then cancels them.
+    pub async fn drain(&self, grace: Duration) -> DrainReport {
+        let reason = Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping");
+        self.shared.queue.refuse(reason.clone());
+        let deadline = Instant::now() + grace + self.shared.cancel_patience + DRAIN_MARGIN;
+        match self.actor.call(Drain { grace }, deadline).await {
+            Ok(report) => report,
+            // Without an actor nothing runs; what waits for the next one need not wait longer.
+            Err(_) => DrainReport { cancelled: self.shared.queue.end_all(&reason) },
+        }
+    }
+
+    /// Loads the weights again after a load that failed for good, or before the pause between two tries is over.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
+    pub async fn reload(&self, deadline: Instant) -> Result<ReloadOutcome, Failure> {
+        self.actor.call(Reload, deadline).await?
+    }
+
+    /// Queues a generation.
+    pub(crate) async fn generate(
+        &self,
+        request: GenerateRequest,
+        accepted_at: Instant,
+        deadline: Instant,
+    ) -> Result<GenerationStream, Failure> {
+        self.actor.call(Generate { request, accepted_at }, deadline).await?
+    }
+
+    /// The name of the model that answers.
+    pub(crate) fn model_name(&self) -> Option<String> {
+        self.shared.status.get().info.map(|info| info.name)
+    }
+}

@@ -1,0 +1,91 @@
+//! The answer as its reader gets it.
+
+use crate::measurements::{GenerationRecord, Outcome};
+use crate::metrics::MetricsHandle;
+use boca_core::{Answer, AnswerEvent, Failure, Mode};
+use futures_util::Stream;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// The events of one answer: sources and text as they come, then [`AnswerEvent::Done`] or a failure, then the end.
+/// Dropping it cancels everything that still works on the answer.
+pub struct AnswerStream {
+    events: Pin<Box<dyn Stream<Item = Result<AnswerEvent, Failure>> + Send>>,
+    /// Taken when the outcome has been recorded.
+    recorder: Option<Recorder>,
+}
+
+impl fmt::Debug for AnswerStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerStream").finish_non_exhaustive()
+    }
+}
+
+impl AnswerStream {
+    pub(crate) fn new(events: impl Stream<Item = Result<AnswerEvent, Failure>> + Send + 'static) -> Self {
+        Self { events: Box::pin(events), recorder: None }
+    }
+
+    pub(crate) fn recorded_by(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+}
+
+impl Stream for AnswerStream {
+    type Item = Result<AnswerEvent, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = ready!(self.events.as_mut().poll_next(cx));
+        let outcome = match &event {
+            Some(Ok(AnswerEvent::Done(answer))) => {
+                Some((Outcome::Finished(answer.finish_reason), Some(answer.as_ref())))
+            }
+            Some(Err(failure)) => Some((Outcome::Failed(failure.code), None)),
+            _ => None,
+        };
+        if let Some((outcome, answer)) = outcome
+            && let Some(recorder) = self.recorder.take()
+        {
+            recorder.record(outcome, answer);
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl Drop for AnswerStream {
+    fn drop(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.record(Outcome::Abandoned, None);
+        }
+    }
+}
+
+/// Records the outcome of one question.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    metrics: MetricsHandle,
+    route: &'static str,
+    mode: Mode,
+    arrived: Instant,
+}
+
+impl Recorder {
+    pub(crate) fn new(metrics: MetricsHandle, route: &'static str, mode: Mode, arrived: Instant) -> Self {
+        Self { metrics, route, mode, arrived }
+    }
+
+    pub(crate) fn record(self, outcome: Outcome, answer: Option<&Answer>) {
+        self.metrics.record(GenerationRecord {
+            outcome,
+            answered_by: answer.map(|answer| answer.model_used.clone()),
+            route: self.route,
+            mode: self.mode,
+            usage: answer.map(|answer| answer.usage).unwrap_or_default(),
+            timings: answer.map(|answer| answer.timings),
+            total: self.arrived.elapsed(),
+        });
+    }
+}
