@@ -247,10 +247,11 @@ impl Store {
         {
             return outcome;
         }
-        Err(match self.fatal.borrow().clone() {
-            Some(message) => StoreError::Fatal { message },
-            None => StoreError::Closed,
-        })
+        // A job is dropped unanswered only when the writer has failed, which it says a moment later, or has ended.
+        match self.fatal.clone().wait_for(Option::is_some).await {
+            Ok(message) => Err(StoreError::Fatal { message: message.clone().unwrap_or_default() }),
+            Err(_) => Err(StoreError::Closed),
+        }
     }
 
     async fn read<T: Send + 'static>(
