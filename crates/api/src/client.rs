@@ -93,18 +93,20 @@ impl Client {
         self.call(Method::POST, routes::CHAT, Some(&request), wait).await
     }
 
-    /// Asks and returns the stream of events once the daemon has accepted the question. `silence` bounds the time
-    /// without a sign of life; the daemon gives one at least every 10 s.
+    /// Asks and returns the stream of events once the daemon has accepted the question, for which it has `opening`
+    /// (it may wait for the model). `silence` bounds the time without a sign of life after that; the daemon gives one
+    /// at least every 10 s.
     ///
     /// # Errors
     /// Any [`ClientError`].
     pub async fn chat_stream(
         &self,
         request: &ChatRequest,
+        opening: Duration,
         silence: Duration,
     ) -> Result<EventStream, ClientError> {
         let request = ChatRequest { stream: Some(true), ..request.clone() };
-        let opening = async {
+        let accepted = async {
             let (response, connection) = self.send(Method::POST, routes::CHAT, Some(&request)).await?;
             if response.status() != StatusCode::OK {
                 return Err(self.refusal(response).await);
@@ -115,7 +117,7 @@ impl Client {
             }
             Ok(EventStream::new(self.socket.clone(), response.into_body(), connection, silence))
         };
-        within(silence, "accept the question", opening).await
+        within(opening, "accept the question", accepted).await
     }
 
     /// `GET /api/sessions`.

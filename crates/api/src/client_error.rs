@@ -80,7 +80,10 @@ impl ClientError {
     /// Whether the same call may succeed a little later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Api { status, .. } => matches!(status, 408 | 429 | 503),
+            // A model that is down for good is a 503 too.
+            Self::Api { status, .. } => {
+                matches!(status, 408 | 429 | 503 | 504) && self.code() != Some("model_unavailable")
+            }
             Self::Timeout { .. } => true,
             _ => false,
         }

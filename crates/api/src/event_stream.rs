@@ -21,13 +21,22 @@ pub struct EventStream {
     decoder: SseDecoder,
     silence: Duration,
     ended: bool,
+    last_json: String,
     _connection: Connection,
 }
 
 impl EventStream {
     pub(crate) fn new(socket: PathBuf, body: Incoming, connection: Connection, silence: Duration) -> Self {
         let decoder = SseDecoder::new(MAX_EVENT_BYTES);
-        Self { socket, body, decoder, silence, ended: false, _connection: connection }
+        Self {
+            socket,
+            body,
+            decoder,
+            silence,
+            ended: false,
+            last_json: String::new(),
+            _connection: connection,
+        }
     }
 
     /// The next event, `None` after the last one. Events that this version does not know are passed over. Safe to
@@ -45,11 +54,19 @@ impl EventStream {
         next.map(Some)
     }
 
+    /// The JSON text of the event that [`next`](Self::next) gave last, as the daemon sent it.
+    pub fn last_json(&self) -> &str {
+        &self.last_json
+    }
+
     async fn next_event(&mut self) -> Result<StreamEvent, ClientError> {
         loop {
             while let Some(frame) = self.decoder.pop() {
                 match StreamEvent::decode(&frame.event, &frame.data) {
-                    Ok(Some(event)) => return Ok(event),
+                    Ok(Some(event)) => {
+                        self.last_json = frame.data;
+                        return Ok(event);
+                    }
                     Ok(None) => {}
                     Err(error) => return Err(self.protocol(format!("event `{}`: {error}", frame.event))),
                 }

@@ -134,7 +134,7 @@ async fn a_refusal_carries_the_daemons_words() {
     let body = r#"{"error":{"message":"the queue is full","type":"rate_limit_error","param":null,"code":"overloaded"},"response_time_ms":1}"#;
     let answer = json_answer("429 Too Many Requests", "retry-after: 3\r\nx-request-id: r-9\r\n", body);
     let (_dir, client, _peer) = peer(vec![answer], Then::Close);
-    match client.chat_stream(&question(), PATIENCE).await.unwrap_err() {
+    match client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap_err() {
         error @ ClientError::Api { .. } => {
             assert_eq!(error.to_string(), "the queue is full");
             assert_eq!(error.code(), Some("overloaded"));
@@ -163,7 +163,7 @@ async fn a_stranger_on_the_socket_is_recognised() {
     let json = json_answer("200 OK", "", DONE);
     for answer in [html, "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", &json] {
         let (_dir, client, _peer) = peer(vec![answer.to_owned()], Then::Close);
-        let error = client.chat_stream(&question(), PATIENCE).await.unwrap_err();
+        let error = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap_err();
         assert!(matches!(error, ClientError::Protocol { .. }), "{answer}: {error:?}");
     }
 }
@@ -191,7 +191,7 @@ async fn events_arrive_in_order_and_unknown_ones_are_passed_over() {
         "event: token\ndata: {\"text\":\"after the end\"}\n\n".into(),
     ];
     let (_dir, client, _peer) = peer(pieces, Then::Close);
-    let mut stream = client.chat_stream(&question(), PATIENCE).await.unwrap();
+    let mut stream = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap();
     let mut seen = Vec::new();
     while let Some(event) = stream.next().await.unwrap() {
         seen.push(match event {
@@ -207,7 +207,7 @@ async fn events_arrive_in_order_and_unknown_ones_are_passed_over() {
 async fn a_stream_that_breaks_is_closed_once() {
     let pieces = vec![stream_head(), "event: token\ndata: {\"text\":\"Hel\"}\n\n".into()];
     let (_dir, client, _peer) = peer(pieces, Then::Close);
-    let mut stream = client.chat_stream(&question(), PATIENCE).await.unwrap();
+    let mut stream = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap();
     assert!(matches!(stream.next().await, Ok(Some(StreamEvent::Token(_)))));
     assert!(matches!(stream.next().await, Err(ClientError::Closed { .. })));
     assert!(matches!(stream.next().await, Ok(None)));
@@ -217,7 +217,7 @@ async fn a_stream_that_breaks_is_closed_once() {
 async fn nonsense_in_a_stream_is_named() {
     let pieces = vec![stream_head(), "event: token\ndata: {\"text\":\n\n".into()];
     let (_dir, client, _peer) = peer(pieces, Then::Close);
-    let mut stream = client.chat_stream(&question(), PATIENCE).await.unwrap();
+    let mut stream = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap();
     let error = stream.next().await.unwrap_err();
     assert!(error.to_string().contains("event `token`"), "{error}");
 }
@@ -226,7 +226,7 @@ async fn nonsense_in_a_stream_is_named() {
 async fn a_silent_daemon_is_given_up() {
     let (closed, _when_closed) = oneshot::channel();
     let (_dir, client, _peer) = peer(vec![stream_head()], Then::WaitForClose { written: None, closed });
-    let mut stream = client.chat_stream(&question(), PATIENCE).await.unwrap();
+    let mut stream = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap();
     assert!(matches!(stream.next().await, Err(ClientError::Timeout { .. })));
     let (closed, _when_closed) = oneshot::channel();
     let (_dir, client, _peer) = self::peer(vec![], Then::WaitForClose { written: None, closed });
@@ -237,7 +237,7 @@ async fn a_silent_daemon_is_given_up() {
 async fn dropping_a_stream_closes_the_connection() {
     let (closed, when_closed) = oneshot::channel();
     let (_dir, client, _peer) = peer(vec![stream_head()], Then::WaitForClose { written: None, closed });
-    let stream = client.chat_stream(&question(), PATIENCE).await.unwrap();
+    let stream = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap();
     drop(stream);
     tokio::time::timeout(PATIENCE, when_closed).await.expect("the peer sees the end in time").unwrap();
 }

@@ -1,0 +1,235 @@
+//! One question: sends it, shows the answer as it comes, and can be cancelled.
+
+use crate::console::Console;
+use crate::ended::Ended;
+use crate::human;
+use crate::interrupts::Interrupts;
+use boca_api::{ChatRequest, ChatResponse, Client, ClientError, ErrorBody, StreamEvent};
+use indicatif::ProgressBar;
+use std::time::Duration;
+
+/// How long the daemon may be silent; it gives a sign of life at least every 10 s.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How long a question without a deadline may wait for a model. The daemon's own deadline is shorter.
+const OPENING: Duration = Duration::from_secs(3600);
+
+const DEMO_NOTE: &str = "answered by boca's small built-in demo model; for real answers set GLM_MODEL_PATH to a \
+                         GLM-4.5-Air checkpoint (MLX 4-bit), then `boca stop` and ask again";
+
+/// A question and how its answer is shown.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// What is sent.
+    pub(super) request: ChatRequest,
+    /// How the answer is shown.
+    pub(super) show: Show,
+    /// The time the daemon has.
+    pub(super) deadline: Option<Duration>,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Show {
+    /// As it comes instead of when it is complete.
+    pub(super) stream: bool,
+    /// As the API's JSON.
+    pub(super) json: bool,
+    /// With the thinking, on standard error.
+    pub(super) thinking: bool,
+    /// With tokens and speed, on standard error.
+    pub(super) stats: bool,
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The conversation that the daemon gave the question to, once it said so.
+    pub(super) session_id: Option<String>,
+    /// The answer; `None` when Ctrl-C came first.
+    pub(super) response: Option<Box<ChatResponse>>,
+}
+
+/// Asks, and shows the answer on standard output.
+///
+/// # Errors
+/// When there is no complete answer and nobody cancelled. What was shown until then stays.
+pub(super) async fn ask(
+    client: &Client,
+    question: &Question,
+    console: &mut Console,
+    interrupts: &mut Interrupts,
+) -> Result<Asked, Ended> {
+    let mut answer = Answer::new(question.show, console);
+    let mut session_id = None;
+    let response = answer.follow(client, question, &mut session_id, interrupts).await;
+    answer.end_lines();
+    if let Err(Ended::Client(ClientError::Api { body, .. })) = &response
+        && question.show.json
+        && let Ok(json) = serde_json::to_vec(body)
+    {
+        console.json(&json)?;
+    }
+    Ok(Asked { session_id, response: response? })
+}
+
+/// Tells on standard error what the text of an answer does not.
+pub(super) fn notes(response: &ChatResponse, stats: bool, tell_demo: bool, console: &mut Console) {
+    match response.finish_reason.as_str() {
+        "length" => {
+            let n = u64::from(response.usage.completion_tokens);
+            let tokens = human::plural(n, "token");
+            console.note(&format!("cut off after {tokens}; `--max-tokens` allows more"));
+        }
+        "deadline" => console.note("cut off by the deadline; `--deadline` allows more time"),
+        "cancelled" => console.note("cut off: someone cancelled the request"),
+        _ => {}
+    }
+    if stats {
+        console.note(&stats_line(response));
+    }
+    if tell_demo && response.model_is_demo {
+        console.note(DEMO_NOTE);
+    }
+}
+
+fn stats_line(response: &ChatResponse) -> String {
+    let (usage, timings) = (&response.usage, &response.timings);
+    let mut parts = vec![
+        response.model_used.clone(),
+        format!("{} in", human::plural(u64::from(usage.prompt_tokens), "token")),
+        format!("{} out", human::plural(u64::from(usage.completion_tokens), "token")),
+        format!("{:.2} s", response.response_time_ms / 1000.0),
+        format!("first token after {:.2} s", timings.time_to_first_token_ms / 1000.0),
+    ];
+    if let Some(rate) = timings.decode_tokens_per_s {
+        parts.push(format!("{rate:.1} tokens/s"));
+    }
+    parts.join(" · ")
+}
+
+/// An answer on its way to the terminal or the pipe.
+struct Answer<'a> {
+    show: Show,
+    console: &'a mut Console,
+    waiting: ProgressBar,
+    /// Text of the answer was written, and how it ended.
+    out_open_line: bool,
+    out_any: bool,
+    err_open_line: bool,
+}
+
+impl<'a> Answer<'a> {
+    fn new(show: Show, console: &'a mut Console) -> Self {
+        let waiting = console.waiting();
+        waiting.set_message("waiting for the answer");
+        waiting.enable_steady_tick(Duration::from_millis(100));
+        Self { show, console, waiting, out_open_line: false, out_any: false, err_open_line: false }
+    }
+
+    async fn follow(
+        &mut self,
+        client: &Client,
+        question: &Question,
+        session_id: &mut Option<String>,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Box<ChatResponse>>, Ended> {
+        // Streamed even when the answer is shown as a whole: a stream tells a slow daemon from a dead one.
+        let opening = question.deadline.map_or(OPENING, |deadline| deadline + SILENCE);
+        let mut stream = tokio::select! {
+            biased;
+            () = interrupts.next() => return Ok(None),
+            opened = client.chat_stream(&question.request, opening, SILENCE) => opened?,
+        };
+        loop {
+            let event = tokio::select! {
+                biased;
+                // Leaving drops the stream, and the daemon stops the generation when its reader is gone.
+                () = interrupts.next() => return Ok(None),
+                event = stream.next() => event?,
+            };
+            match event {
+                Some(StreamEvent::Started(started)) => *session_id = Some(started.session_id),
+                Some(StreamEvent::Source(_)) => {}
+                Some(StreamEvent::Reasoning(delta)) => self.thinking(&delta.text),
+                Some(StreamEvent::Token(delta)) => self.text(&delta.text)?,
+                Some(StreamEvent::Done(response)) => {
+                    *session_id = Some(response.session_id.clone());
+                    self.done(&response, stream.last_json())?;
+                    return Ok(Some(response));
+                }
+                Some(StreamEvent::Error(body)) => return Err(mid_stream(body)),
+                None => return Err(ClientError::Closed { source: None }.into()),
+            }
+        }
+    }
+
+    fn thinking(&mut self, text: &str) {
+        if !self.show.thinking || self.show.json {
+            self.waiting.set_message("thinking");
+            return;
+        }
+        self.waiting.finish_and_clear();
+        let text = crate::clean::for_terminal(text).into_owned();
+        let painted = self.console.err_style.dim(&text);
+        self.console.err_raw(&painted);
+        self.err_open_line = !text.ends_with('\n');
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Ended> {
+        if text.is_empty() || self.show.json || !self.show.stream {
+            return Ok(());
+        }
+        self.write(text)
+    }
+
+    fn done(&mut self, response: &ChatResponse, json: &str) -> Result<(), Ended> {
+        self.waiting.finish_and_clear();
+        if self.show.json {
+            return self.console.json(json.as_bytes());
+        }
+        if !self.out_any && !response.response.is_empty() {
+            self.write(&response.response)?;
+        }
+        if self.out_open_line {
+            self.console.print("\n")?;
+            self.out_open_line = false;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Ended> {
+        self.waiting.finish_and_clear();
+        self.end_thinking();
+        self.out_any = true;
+        self.out_open_line = !text.ends_with('\n');
+        self.console.answer(text)
+    }
+
+    fn end_thinking(&mut self) {
+        if std::mem::take(&mut self.err_open_line) {
+            self.console.err_raw("\n");
+        }
+    }
+
+    /// After an answer that broke off: what is said next begins on a line of its own.
+    fn end_lines(&mut self) {
+        self.waiting.finish_and_clear();
+        self.end_thinking();
+        if std::mem::take(&mut self.out_open_line) && self.console.out_is_terminal {
+            // The reason why it broke off is told by the caller; that this line cannot be written changes nothing.
+            drop(self.console.print("\n"));
+        }
+    }
+}
+
+/// A refusal inside a stream has no HTTP status of its own; its code says as much.
+fn mid_stream(body: ErrorBody) -> Ended {
+    let status = match body.error.code.as_str() {
+        "invalid_request" | "context_length_exceeded" => 400,
+        "overloaded" => 429,
+        "model_loading" | "model_unavailable" | "restarting" | "shutting_down" => 503,
+        "deadline_exceeded" => 504,
+        _ => 500,
+    };
+    ClientError::Api { status, body: Box::new(body), retry_after: None, request_id: None }.into()
+}
