@@ -11,6 +11,7 @@ mod model_path;
 mod origin;
 mod places;
 mod read;
+mod reload;
 mod settings;
 mod units;
 
@@ -23,7 +24,8 @@ pub(crate) use live::{ConfigChange, SharedSettings, diff, is_live};
 pub(crate) use merge::Flags;
 pub(crate) use model_path::{ModelChoice, TriedModel, choose_model};
 pub(crate) use origin::Origin;
-pub(crate) use places::Environment;
+pub(crate) use places::{Environment, Os};
+pub(crate) use reload::Reloader;
 pub(crate) use settings::{
     ChatSettings, ClientSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, NamedModel,
     Settings, StoreSettings, SupervisionSettings,

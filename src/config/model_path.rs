@@ -1,23 +1,25 @@
 //! Which checkpoint is loaded when the daemon starts, and what was tried to find it.
 
+use super::origin::Origin;
 use super::places::Environment;
 use super::settings::Settings;
+use boca_engine::checkpoint::ARCHITECTURE;
 use boca_engine::{EmbeddedCheckpoint, ModelSource};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The one architecture that the engine runs.
-const ARCHITECTURE: &str = "glm4_moe";
 const MAX_MODEL_CONFIG_BYTES: u64 = 16 << 20;
+const TAKEN: &str = "taken";
+const NOT_FOUND: &str = "not found";
 
 /// A place where a model was looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TriedModel {
     /// The directory, or `embedded`.
     pub path: String,
-    /// Why it was looked at.
-    pub from: String,
-    /// What was found.
+    /// What named it: `--model`, `GLM_MODEL_PATH`, `config`, `default` or `embedded`.
+    pub from: &'static str,
+    /// What came of it: `taken`, `not found`, or why it was not taken.
     pub outcome: String,
 }
 
@@ -38,73 +40,62 @@ pub(crate) fn choose_model(
     demo: EmbeddedCheckpoint,
 ) -> ModelChoice {
     let mut tried = Vec::new();
+    let mut note = |path: &str, from, outcome: &str| {
+        tried.push(TriedModel { path: path.to_owned(), from, outcome: outcome.to_owned() });
+    };
     if let Some(named) = &settings.model.named {
-        note(
-            &mut tried,
-            &named.path.display().to_string(),
-            &named.origin.to_string(),
-            "chosen: it was named",
-        );
+        let from = match named.origin {
+            Origin::Flag(name) | Origin::Environment(name) => name,
+            Origin::File { .. } | Origin::Default => "config",
+        };
+        note(&named.path.display().to_string(), from, TAKEN);
         return ModelChoice { source: ModelSource::Directory(named.path.clone()), tried };
     }
-    for (path, from) in usual_places(settings, environment) {
-        let found = look_at(&path);
-        let usable = found.is_ok();
-        note(&mut tried, &path.display().to_string(), &from, &found.unwrap_or_else(|reason| reason));
-        if usable {
+    let beside = settings.config_dir.iter().map(|dir| dir.join("models/glm4.5-air-mlx-4bit"));
+    let models_dir = environment.models_dir();
+    let own = models_dir.as_deref().map(directories_in).unwrap_or_default();
+    for path in beside.chain(own) {
+        let unusable = reason_against(&path);
+        note(&path.display().to_string(), "default", unusable.as_deref().unwrap_or(TAKEN));
+        if unusable.is_none() {
             return ModelChoice { source: ModelSource::Directory(path), tried };
         }
     }
-    note(&mut tried, "embedded", "the demo model that boca carries", "chosen: no other model was found");
+    if let Some(dir) = models_dir.filter(|dir| directories_in(dir).is_empty()) {
+        // Listed all the same, so that a user sees where a model can be put.
+        note(&dir.join("*").display().to_string(), "default", NOT_FOUND);
+    }
+    note("embedded", "embedded", TAKEN);
     ModelChoice { source: ModelSource::Embedded(demo), tried }
 }
 
-fn note(tried: &mut Vec<TriedModel>, path: &str, from: &str, outcome: &str) {
-    tried.push(TriedModel { path: path.to_owned(), from: from.to_owned(), outcome: outcome.to_owned() });
-}
-
-fn usual_places(settings: &Settings, environment: &Environment) -> Vec<(PathBuf, String)> {
-    let mut places = Vec::new();
-    if let Some(dir) = &settings.config_dir {
-        places.push((dir.join("models/glm4.5-air-mlx-4bit"), "beside the config file".to_owned()));
-    }
-    let Some(models) = environment.models_dir() else { return places };
-    let from = format!("in {}", models.display());
-    let mut found: Vec<PathBuf> = match std::fs::read_dir(&models) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_dir()).collect(),
-        Err(_) => Vec::new(),
-    };
+fn directories_in(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
     found.sort();
-    if found.is_empty() {
-        // Listed all the same, so that a user sees where a model could be put.
-        places.push((models.join("*"), from));
-    } else {
-        places.extend(found.into_iter().map(|path| (path, from.clone())));
-    }
-    places
+    found
 }
 
-/// `Ok` when the directory holds a checkpoint of our kind, whether complete or not: a download that was broken off
+/// `None` when the directory holds a checkpoint of our kind, whether complete or not: a download that was broken off
 /// is reported by the loader and never skipped in silence.
-fn look_at(dir: &Path) -> Result<String, String> {
-    if dir.ends_with("*") {
-        return Err("no directory there".to_owned());
-    }
+fn reason_against(dir: &Path) -> Option<String> {
     if !dir.exists() {
-        return Err("not there".to_owned());
+        return Some(NOT_FOUND.to_owned());
     }
-    let config = dir.join("config.json");
     let mut text = String::new();
-    let read = std::fs::File::open(&config)
+    let read = std::fs::File::open(dir.join("config.json"))
         .and_then(|file| file.take(MAX_MODEL_CONFIG_BYTES).read_to_string(&mut text));
     if let Err(error) = read {
-        return Err(format!("skipped: no readable config.json ({error})"));
+        return Some(format!("no readable config.json ({error})"));
     }
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| format!("skipped: config.json is no JSON ({error})"))?;
+    let json: serde_json::Value = match serde_json::from_str(&text) {
+        Ok(json) => json,
+        Err(error) => return Some(format!("config.json is no JSON ({error})")),
+    };
     match json.get("model_type").and_then(serde_json::Value::as_str) {
-        Some(ARCHITECTURE) => Ok("chosen: a GLM-4 MoE checkpoint".to_owned()),
-        Some(other) => Err(format!("skipped: `model_type` is {other:?}, not {ARCHITECTURE:?}")),
-        None => Err(format!("skipped: config.json names no `model_type`, expected {ARCHITECTURE:?}")),
+        Some(ARCHITECTURE) => None,
+        Some(other) => Some(format!("`model_type` is {other:?}, not {ARCHITECTURE:?}")),
+        None => Some(format!("config.json names no `model_type`, expected {ARCHITECTURE:?}")),
     }
 }

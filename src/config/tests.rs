@@ -238,7 +238,7 @@ mod model {
         let dir = tempfile::tempdir().unwrap();
         let (path, tried) = choose(dir.path(), Some("/no/such"));
         assert_eq!(path.as_deref(), Some(Path::new("/no/such")));
-        assert_eq!(tried, ["/no/such | flag --model | chosen: it was named"]);
+        assert_eq!(tried, ["/no/such | --model | taken"]);
     }
 
     #[test]
@@ -249,9 +249,9 @@ mod model {
         assert_eq!(
             tried,
             [
-                "ROOT/config/boca/models/glm4.5-air-mlx-4bit | beside the config file | not there",
-                "ROOT/data/boca/models/* | in ROOT/data/boca/models | no directory there",
-                "embedded | the demo model that boca carries | chosen: no other model was found",
+                "ROOT/config/boca/models/glm4.5-air-mlx-4bit | default | not found",
+                "ROOT/data/boca/models/* | default | not found",
+                "embedded | embedded | taken",
             ]
         );
     }
@@ -265,9 +265,9 @@ mod model {
         write(dir.path(), "data/boca/models/d/config.json", r#"{"model_type":"glm4_moe"}"#);
         let (path, tried) = choose(dir.path(), None);
         assert_eq!(path, Some(dir.path().join("data/boca/models/c")));
-        assert!(tried[1].contains("skipped: no readable config.json"), "{tried:?}");
-        assert!(tried[2].ends_with("skipped: `model_type` is \"llama\", not \"glm4_moe\""), "{tried:?}");
-        assert!(tried[3].ends_with("chosen: a GLM-4 MoE checkpoint"), "{tried:?}");
+        assert!(tried[1].contains("| no readable config.json"), "{tried:?}");
+        assert!(tried[2].ends_with("| `model_type` is \"llama\", not \"glm4_moe\""), "{tried:?}");
+        assert!(tried[3].ends_with("| default | taken"), "{tried:?}");
         let beside = "config/boca/models/glm4.5-air-mlx-4bit";
         write(dir.path(), &format!("{beside}/config.json"), r#"{"model_type":"glm4_moe"}"#);
         assert_eq!(choose(dir.path(), None).0, Some(dir.path().join(beside)));

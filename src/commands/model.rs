@@ -1,0 +1,230 @@
+//! `boca model info` and `boca model verify`: a checkpoint looked at without a daemon.
+
+use super::{CommonArgs, load_config, output};
+use crate::config::{Environment, ModelChoice, choose_model};
+use crate::demo_model::DEMO_MODEL;
+use crate::exit::Exit;
+use boca_core::ModelInfo;
+use boca_engine::backend::Backend;
+use boca_engine::checkpoint::{Checkpoint, CheckpointError, CheckpointWeights, VerifyReport};
+use boca_engine::cpu::CpuBackend;
+use clap::Subcommand;
+use serde_json::json;
+use std::fmt::Write;
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+
+/// `boca model …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Say what a model is, from its headers
+    Info {
+        /// The checkpoint directory instead of the one that the daemon would load
+        #[arg(value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every byte of a model and look for damage
+    Verify {
+        /// The checkpoint directory instead of the one that the daemon would load
+        #[arg(value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs `boca model …`.
+pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
+    let (path, as_json) = match command {
+        ModelCommand::Info { path, json } | ModelCommand::Verify { path, json } => (path, *json),
+    };
+    let choice = match choose(common, path.clone()) {
+        Ok(choice) => choice,
+        Err(exit) => return exit,
+    };
+    let done = match command {
+        ModelCommand::Info { .. } => info(&choice, as_json),
+        ModelCommand::Verify { .. } => verify(&choice, as_json),
+    };
+    done.unwrap_or_else(|error| cannot_be_used(&error, as_json))
+}
+
+/// The model that was named here, or the one that the daemon would load.
+fn choose(common: &CommonArgs, path: Option<PathBuf>) -> Result<ModelChoice, Exit> {
+    let environment = Environment::capture();
+    let mut flags = common.flags();
+    flags.model = path;
+    let loaded = load_config(&flags, &environment)?;
+    Ok(choose_model(&loaded.settings, &environment, DEMO_MODEL))
+}
+
+fn cannot_be_used(error: &CheckpointError, as_json: bool) -> Exit {
+    if as_json {
+        let told = output::print_json(&json!({ "ok": false, "error": error.to_string() }));
+        return if told == Exit::Done { Exit::Failed } else { told };
+    }
+    output::error(error);
+    Exit::Failed
+}
+
+fn info(choice: &ModelChoice, as_json: bool) -> Result<Exit, CheckpointError> {
+    // Tokenizer and template are checked too: without them a model is of no use to the daemon.
+    let Checkpoint { model, text: _ } = Checkpoint::open(&choice.source)?;
+    let backend = CpuBackend::new(&model.config, model.weights.clone(), None);
+    let info = model.model_info(backend.describe(), backend.kv_bytes_per_token());
+    if as_json {
+        let tried: Vec<_> = choice
+            .tried
+            .iter()
+            .map(|tried| json!({ "path": tried.path, "from": tried.from, "outcome": tried.outcome }))
+            .collect();
+        return Ok(output::print_json(&json!({ "ok": true, "model": info, "tried": tried })));
+    }
+    Ok(output::print(&described(&info, choice)))
+}
+
+fn described(info: &ModelInfo, choice: &ModelChoice) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        // Writing to a `String` cannot fail.
+        writeln!(text, "{name:<16}{value}").unwrap_or_default();
+    };
+    let demo = if info.is_demo {
+        " (the demo model: small, for trying boca out; see README.md for a real one)"
+    } else {
+        ""
+    };
+    row("model", format!("{}{demo}", info.name));
+    row("from", info.source.clone());
+    row("architecture", info.architecture.clone());
+    row(
+        "parameters",
+        format!("{}, of which {} work on a token", count(info.n_parameters), count(info.n_active_parameters)),
+    );
+    row("weights", gigabytes(info.weights_bytes));
+    row(
+        "quantization",
+        match info.quantization {
+            Some(quantization) => {
+                format!("{} bits, groups of {}", quantization.bits, quantization.group_size)
+            }
+            None => "none".to_owned(),
+        },
+    );
+    row(
+        "shape",
+        format!(
+            "{} layers, {} experts, {} a token, vocabulary of {}",
+            info.n_layers, info.n_experts, info.n_experts_per_token, info.vocab_size
+        ),
+    );
+    row(
+        "context",
+        format!(
+            "{} tokens, {} KiB each, {} when full",
+            info.context_tokens,
+            info.kv_bytes_per_token / 1024,
+            gigabytes(info.kv_bytes_per_token * u64::from(info.context_tokens))
+        ),
+    );
+    row("computes on", info.backend.clone());
+    for (at, tried) in choice.tried.iter().enumerate() {
+        row(
+            if at == 0 { "looked at" } else { "" },
+            format!("{} ({}): {}", tried.path, tried.from, tried.outcome),
+        );
+    }
+    text
+}
+
+fn count(n: u64) -> String {
+    match n {
+        1_000_000_000.. => format!("{:.1} billion", n as f64 / 1e9),
+        1_000_000.. => format!("{:.1} million", n as f64 / 1e6),
+        _ => n.to_string(),
+    }
+}
+
+fn gigabytes(bytes: u64) -> String {
+    match bytes {
+        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+fn verify(choice: &ModelChoice, as_json: bool) -> Result<Exit, CheckpointError> {
+    Checkpoint::open(&choice.source)?;
+    let model = CheckpointWeights::open(&choice.source)?;
+    let report = model.verify(&mut progress_line());
+    let told = if as_json {
+        output::print_json(&report_as_json(&report, &model.name, model.is_demo))
+    } else {
+        output::print(&report_as_text(&report, &model.name, model.is_demo))
+    };
+    Ok(if told == Exit::Done && !report.is_good() { Exit::Failed } else { told })
+}
+
+/// Shows how far reading has come, on a terminal only.
+fn progress_line() -> impl FnMut(u64, u64) {
+    let on_terminal = std::io::stderr().is_terminal();
+    let mut shown = None;
+    move |done, total| {
+        let percent = (done * 100).checked_div(total).unwrap_or(100);
+        if on_terminal && shown != Some(percent) {
+            shown = Some(percent);
+            let end = if done == total { "\r\x1b[K" } else { "" };
+            let line = format!("\rreading {percent:>3} % of {}{end}", gigabytes(total));
+            // A terminal that cannot be written to shows no progress, and that is all.
+            std::io::stderr().write_all(line.as_bytes()).unwrap_or_default();
+        }
+    }
+}
+
+fn report_as_json(report: &VerifyReport, name: &str, is_demo: bool) -> serde_json::Value {
+    let files: Vec<_> = report
+        .files
+        .iter()
+        .map(|file| {
+            json!({
+                "file": file.file,
+                "size_bytes": file.size_bytes,
+                "n_tensors": file.n_tensors,
+                "crc32": format!("{:08x}", file.crc32),
+                "error": file.unreadable.as_ref().map(ToString::to_string),
+            })
+        })
+        .collect();
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| json!({ "file": problem.file, "tensor": problem.tensor, "problem": problem.problem }))
+        .collect();
+    let ok = report.is_good();
+    json!({ "ok": ok, "name": name, "is_demo": is_demo, "files": files, "problems": problems })
+}
+
+fn report_as_text(report: &VerifyReport, name: &str, is_demo: bool) -> String {
+    let mut lines = Vec::new();
+    for file in &report.files {
+        let size = gigabytes(file.size_bytes);
+        lines.push(match &file.unreadable {
+            None => format!("{}  {size}, {} tensors, crc32 {:08x}", file.file, file.n_tensors, file.crc32),
+            Some(error) => format!("{}  {size}: {error}", file.file),
+        });
+    }
+    for problem in &report.problems {
+        lines.push(format!("{}: `{}`: {}", problem.file, problem.tensor, problem.problem));
+    }
+    let demo = if is_demo { " (the demo model)" } else { "" };
+    let bad = report.problems.len() + report.files.iter().filter(|file| file.unreadable.is_some()).count();
+    lines.push(if report.is_good() {
+        format!("ok: every byte of {name}{demo} was read, and every tensor is sound")
+    } else {
+        format!("damaged: {bad} problems in {name}{demo}; download the model again")
+    });
+    lines.join("\n") + "\n"
+}
