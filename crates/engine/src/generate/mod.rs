@@ -1,1 +1,12 @@
-//! Generation above a backend.
+//! Everything above a backend: sampling, budgets, cancellation, events.
+
+mod decoding;
+mod engine;
+mod load;
+mod logprobs;
+mod random;
+mod sampler;
+mod speed;
+
+pub use engine::{Engine, EngineConfig};
+pub use load::{EngineOptions, load};

@@ -1,0 +1,197 @@
+//! The state of one answer while it is generated: logits in, token to feed and events out.
+//!
+//! It knows no backend and no clock, so that one loop can drive one answer or many.
+
+use super::logprobs::logprobs;
+use super::sampler::{BadLogit, Sampler};
+use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter, ThinkingState};
+use boca_core::{FinishReason, GenerationEvent};
+use std::collections::VecDeque;
+
+/// The bounds of one answer.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// The most tokens to generate, thinking included; at least 1.
+    pub(super) max_tokens: u32,
+    /// The most tokens of thinking; `None` is no bound.
+    pub(super) thinking_tokens: Option<u32>,
+    /// Tokens that end an answer.
+    pub(super) eos_ids: Vec<u32>,
+    /// Alternatives to report for each token; `None` reports nothing.
+    pub(super) top_logprobs: Option<u8>,
+}
+
+/// What comes after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Feed this token and come back with its logits.
+    Feed(u32),
+    /// The answer is complete.
+    Done(FinishReason),
+}
+
+/// One answer under way.
+#[derive(Debug)]
+pub(super) struct Decoding<'a> {
+    text: &'a TextModel,
+    limits: Limits,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    splitter: ThinkingSplitter,
+    stops: StopStrings,
+    /// Tokens that are fed instead of picked ones: the end of thinking whose budget is spent.
+    forced: VecDeque<u32>,
+    /// Whether the tags have no tokens of their own.
+    tags_are_text: bool,
+    stop_sequence: Option<String>,
+    completion_tokens: u32,
+    reasoning_tokens: u32,
+}
+
+impl<'a> Decoding<'a> {
+    /// Begins after a prompt that leaves the answer in `state`.
+    pub(super) fn new(
+        text: &'a TextModel,
+        limits: Limits,
+        sampler: Sampler,
+        stops: &[String],
+        state: ThinkingState,
+    ) -> Self {
+        let tags_are_text = text.think_open().is_none() || text.think_close().is_none();
+        Self {
+            text,
+            limits,
+            sampler,
+            detokenizer: Detokenizer::default(),
+            splitter: ThinkingSplitter::new(state, tags_are_text),
+            stops: StopStrings::new(stops),
+            forced: VecDeque::new(),
+            tags_are_text,
+            stop_sequence: None,
+            completion_tokens: 0,
+            reasoning_tokens: 0,
+        }
+    }
+
+    /// Tokens generated so far, thinking included.
+    pub(super) fn completion_tokens(&self) -> u32 {
+        self.completion_tokens
+    }
+
+    /// Tokens of the thinking part so far.
+    pub(super) fn reasoning_tokens(&self) -> u32 {
+        self.reasoning_tokens
+    }
+
+    /// The stop string that ended the answer.
+    pub(super) fn stop_sequence(&self) -> Option<String> {
+        self.stop_sequence.clone()
+    }
+
+    /// Takes the logits after the last token and decides on the next one. After [`Next::Done`] there is no more.
+    pub(super) fn step(
+        &mut self,
+        logits: &[f32],
+        emit: &mut dyn FnMut(GenerationEvent),
+    ) -> Result<Next, BadLogit> {
+        let (id, is_forced) = match self.forced.pop_front() {
+            Some(id) => (id, true),
+            None => (self.sampler.pick(logits)?, false),
+        };
+        self.sampler.accept(id);
+        self.completion_tokens += 1;
+        let before = self.splitter.state();
+        if !is_forced && self.limits.eos_ids.contains(&id) {
+            if before == ThinkingState::Reasoning {
+                self.reasoning_tokens += 1;
+            }
+            self.finish(emit);
+            return Ok(Next::Done(FinishReason::Stop));
+        }
+        let is_tag = self.read(id, emit);
+        let after = self.splitter.state();
+        if before == ThinkingState::Reasoning || after == ThinkingState::Reasoning || is_tag {
+            self.reasoning_tokens += 1;
+        } else if let Some(n_top) = self.limits.top_logprobs {
+            let entry = logprobs(logits, id, usize::from(n_top), self.text.tokenizer());
+            emit(GenerationEvent::Logprobs(vec![entry]));
+        }
+        if self.stop_sequence.is_some() {
+            return Ok(Next::Done(FinishReason::Stop));
+        }
+        if self.completion_tokens >= self.limits.max_tokens {
+            self.finish(emit);
+            return Ok(Next::Done(FinishReason::Length));
+        }
+        let is_spent = self.limits.thinking_tokens.is_some_and(|most| self.reasoning_tokens >= most);
+        if is_spent && after == ThinkingState::Reasoning && self.forced.is_empty() {
+            self.forced.extend(self.text.close_ids());
+        }
+        Ok(Next::Feed(id))
+    }
+
+    /// Gives out everything that was held back; for an answer that ends by itself or is ended from outside.
+    pub(super) fn finish(&mut self, emit: &mut dyn FnMut(GenerationEvent)) {
+        let mut parts = Vec::new();
+        self.end_characters(&mut parts);
+        self.splitter.finish(&mut parts);
+        self.show(parts, emit);
+        if self.stop_sequence.is_none() {
+            let mut rest = String::new();
+            self.stops.finish(&mut rest);
+            emit_text(rest, emit);
+        }
+    }
+
+    /// Takes a token in; true when it is a thinking tag.
+    fn read(&mut self, id: u32, emit: &mut dyn FnMut(GenerationEvent)) -> bool {
+        let mut parts = Vec::new();
+        let is_open = !self.tags_are_text && Some(id) == self.text.think_open();
+        let is_close = !self.tags_are_text && Some(id) == self.text.think_close();
+        if is_open || is_close {
+            self.end_characters(&mut parts);
+            if is_open {
+                self.splitter.open(&mut parts);
+            } else {
+                self.splitter.close(&mut parts);
+            }
+        } else {
+            let mut piece = String::new();
+            self.detokenizer.push(self.text.tokenizer().visible_bytes(id), &mut piece);
+            self.splitter.push(&piece, &mut parts);
+        }
+        self.show(parts, emit);
+        is_open || is_close
+    }
+
+    /// A character that is incomplete here stays so.
+    fn end_characters(&mut self, parts: &mut Vec<Part>) {
+        let mut rest = String::new();
+        self.detokenizer.finish(&mut rest);
+        if !rest.is_empty() {
+            self.splitter.push(&rest, parts);
+        }
+    }
+
+    fn show(&mut self, parts: Vec<Part>, emit: &mut dyn FnMut(GenerationEvent)) {
+        for part in parts {
+            match part {
+                Part::Reasoning(text) => emit(GenerationEvent::Reasoning(text)),
+                Part::Text(_) if self.stop_sequence.is_some() => {}
+                Part::Text(text) => {
+                    let mut certain = String::new();
+                    if let StopVerdict::Stopped(stop) = self.stops.push(&text, &mut certain) {
+                        self.stop_sequence = Some(stop);
+                    }
+                    emit_text(certain, emit);
+                }
+            }
+        }
+    }
+}
+
+fn emit_text(text: String, emit: &mut dyn FnMut(GenerationEvent)) {
+    if !text.is_empty() {
+        emit(GenerationEvent::Text(text));
+    }
+}

@@ -1,0 +1,74 @@
+//! From a checkpoint to a model that answers.
+
+use super::engine::{Engine, EngineConfig};
+use crate::backend::Backend;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cpu::CpuBackend;
+use crate::text::TextModel;
+use crate::{EngineError, Generator, ModelSource};
+use boca_core::{LoadPhase, LoadProgress};
+use std::time::Instant;
+
+/// How to load a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// A context shorter than the model's, to bound memory; `None` takes the model's.
+    pub context_tokens: Option<u32>,
+    /// Threads that compute; `None` is one for each core.
+    pub threads: Option<usize>,
+    /// Prompt tokens of one step.
+    pub prefill_chunk_tokens: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { context_tokens: None, threads: None, prefill_chunk_tokens: 256 }
+    }
+}
+
+/// Opens a checkpoint, brings its weights into memory, and computes one step with it.
+///
+/// # Errors
+/// See [`EngineError`].
+pub fn load(
+    source: &ModelSource,
+    options: &EngineOptions,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<Box<dyn Generator>, EngineError> {
+    let begun = Instant::now();
+    let mut report = |phase, done_bytes, total_bytes| {
+        progress(LoadProgress { phase, done_bytes, total_bytes, elapsed: begun.elapsed() });
+    };
+    report(LoadPhase::Checking, 0, 0);
+    let Checkpoint { model, text } = Checkpoint::open(source)?;
+    let total = model.weights_bytes;
+    report(LoadPhase::Reading, 0, total);
+    // A large vocabulary takes half a second to read, which is time that the disk can use.
+    let text = std::thread::scope(|scope| -> Result<TextModel, CheckpointError> {
+        let reader =
+            scope.spawn(|| TextModel::new(&text.tokenizer_json, &text.tokenizer_config, &text.chat_template));
+        model.page_in(&mut |done, total| report(LoadPhase::Reading, done, total));
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    let backend = CpuBackend::new(&model.config, model.weights.clone(), options.threads);
+    let mut info = model.model_info(backend.describe(), backend.kv_bytes_per_token());
+    if let Some(context_tokens) = options.context_tokens {
+        if context_tokens > info.context_tokens {
+            tracing::warn!(
+                configured_tokens = context_tokens,
+                model_tokens = info.context_tokens,
+                "the configured context is longer than the model's; the model's holds"
+            );
+        }
+        info.context_tokens = info.context_tokens.min(context_tokens);
+    }
+    let config = EngineConfig {
+        info,
+        defaults: model.generation.clone(),
+        prefill_chunk_tokens: options.prefill_chunk_tokens,
+    };
+    let mut engine = Engine::new(Box::new(backend), text, config)?;
+    report(LoadPhase::WarmingUp, total, total);
+    engine.warm_up()?;
+    Ok(Box::new(engine))
+}
