@@ -244,3 +244,6 @@ fn experts(config: Fields<'_>, n_layers: usize) -> Result<Experts, CheckpointErr
         topk_group: config.optional_count("topk_group", 1..=n_group)?.unwrap_or(1),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,3 +248,6 @@ impl<'de> Deserialize<'de> for RawHeader {
         deserializer.deserialize_map(Entries)
     }
 }
+
+#[cfg(test)]
+mod tests;
