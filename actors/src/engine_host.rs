@@ -99,3 +99,66 @@ pub(crate) trait EngineHost: fmt::Debug + Send + Sync {
     /// [`EngineGone`] when the engine has ended or was told to stop.
     fn send(&self, command: EngineCommand) -> Result<(), EngineGone>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boca_core::{
+        ChatMessage, FinishReason, LoadPhase, SamplingOverrides, Timings, TokenLogprob, TopLogprob, Usage,
+    };
+    use std::fmt::Debug;
+
+    fn crosses_a_pipe<T: Serialize + for<'a> Deserialize<'a> + PartialEq + Debug>(message: &T) {
+        let bytes = serde_json::to_vec(message).unwrap();
+        assert_eq!(&serde_json::from_slice::<T>(&bytes).unwrap(), message);
+    }
+
+    #[test]
+    fn every_message_can_leave_the_process() {
+        let id: RequestId = "r1".parse().unwrap();
+        let request = Box::new(GenerateRequest {
+            id: id.clone(),
+            messages: vec![ChatMessage::user("hi")],
+            tools_json: vec!["{}".into()],
+            sampling: SamplingOverrides::default(),
+            max_tokens: Some(4),
+            default_max_tokens: 8,
+            stop: vec!["\n".into()],
+            top_logprobs: Some(2),
+            time_left: Duration::from_millis(1500),
+        });
+        for command in [
+            EngineCommand::Generate { request, waited: Duration::from_micros(7) },
+            EngineCommand::Cancel { id: id.clone() },
+            EngineCommand::Stop,
+        ] {
+            crosses_a_pipe(&command);
+        }
+        let failure = Failure::invalid("logit_bias", "no such token").retry_after(Duration::from_secs(1));
+        let summary = GenerationSummary {
+            finish_reason: FinishReason::Deadline,
+            stop_sequence: Some("x".into()),
+            usage: Usage { prompt_tokens: 1, ..Usage::default() },
+            timings: Timings { total: Duration::from_nanos(3), ..Timings::default() },
+        };
+        let progress = LoadProgress {
+            phase: LoadPhase::WarmingUp,
+            done_bytes: 1,
+            total_bytes: 2,
+            elapsed: Duration::from_millis(3),
+        };
+        let chosen = TopLogprob { token: "t".into(), bytes: vec![0xff], logprob: -1.25 };
+        let logprobs = vec![TokenLogprob { chosen: chosen.clone(), top: vec![chosen] }];
+        for event in [
+            EngineEvent::Loading(progress),
+            EngineEvent::Generation { id: id.clone(), event: GenerationEvent::Logprobs(logprobs) },
+            EngineEvent::Finished { id: id.clone(), summary },
+            EngineEvent::Failed { id, failure: failure.clone() },
+            EngineEvent::Ended(EngineEnd::Stopped),
+            EngineEvent::Ended(EngineEnd::LoadFailed(failure.clone())),
+            EngineEvent::Ended(EngineEnd::Crashed(failure)),
+        ] {
+            crosses_a_pipe(&event);
+        }
+    }
+}

@@ -153,7 +153,12 @@ impl EngineThread {
                     sink(EngineEvent::Generation { id: id.clone(), event });
                 })
             }));
-            self.lock().running = None;
+            {
+                let mut inbox = self.lock();
+                inbox.running = None;
+                // Before anyone hears of the panic, or the next request would be sent to this engine.
+                inbox.is_stopping |= outcome.is_err();
+            }
             match outcome {
                 Ok(Ok(summary)) => sink(EngineEvent::Finished { id, summary }),
                 Ok(Err(error)) => sink(EngineEvent::Failed { id, failure: error.into() }),

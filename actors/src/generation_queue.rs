@@ -11,7 +11,7 @@ use crate::generation_stream::GenerationStream;
 use crate::messages::DrainReport;
 use crate::model_status::StatusCell;
 use crate::service_time::ServiceTime;
-use boca_core::{ActorState, ErrorCode, Failure, GenerateRequest, GenerationEvent, RequestId};
+use boca_core::{ErrorCode, Failure, GenerateRequest, GenerationEvent, RequestId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -414,7 +414,7 @@ impl GenerationQueue {
 
     /// Why a request that waited got nothing before its deadline.
     fn expired(&self, state: &State, now: Instant) -> Failure {
-        if state.engine.as_ref().is_some_and(|engine| engine.is_ready) {
+        if state.is_engine_ready() {
             let message = "the deadline passed while the request waited for the model";
             return Failure::new(ErrorCode::DeadlineExceeded, message)
                 .retry_after(state.service_time.wait_behind(state.n_accepted()));
@@ -424,17 +424,14 @@ impl GenerationQueue {
 
     fn overloaded(&self, state: &State) -> Failure {
         let limit = self.0.settings.limit;
-        let (message, wait) = match self.0.status.state() {
-            ActorState::Starting | ActorState::Loading | ActorState::Restarting => {
-                let not_ready = self.0.status.not_ready(Instant::now());
-                let message = format!("{limit} requests are waiting already, and {}", not_ready.message);
-                (message, not_ready.retry_after.unwrap_or_default())
-            }
-            _ => {
-                let message = format!("{limit} requests are waiting for the model already");
-                // A place is free as soon as the running request has ended.
-                (message, state.service_time.wait_behind(state.n_accepted()))
-            }
+        let (message, wait) = if state.is_engine_ready() {
+            // A place is free as soon as the running request has ended, but others wait for it too.
+            let wait = state.service_time.wait_behind(state.n_accepted());
+            (format!("{limit} requests are waiting for the model already"), wait)
+        } else {
+            let not_ready = self.0.status.not_ready(Instant::now());
+            let message = format!("{limit} requests are waiting already, and {}", not_ready.message);
+            (message, not_ready.retry_after.unwrap_or_default())
         };
         Failure::new(ErrorCode::Overloaded, message).retry_after(wait)
     }
@@ -446,7 +443,11 @@ impl GenerationQueue {
 
 impl State {
     fn can_run_at_once(&self) -> bool {
-        self.running.is_none() && self.engine.as_ref().is_some_and(|engine| engine.is_ready)
+        self.running.is_none() && self.is_engine_ready()
+    }
+
+    fn is_engine_ready(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| engine.is_ready)
     }
 
     fn is_idle(&self) -> bool {

@@ -31,6 +31,11 @@ impl GenerationStream {
     ) -> Self {
         Self { ticket, queue, channel, deadline, timer: None, is_done: false }
     }
+
+    #[cfg(test)]
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
 }
 
 impl Stream for GenerationStream {

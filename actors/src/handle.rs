@@ -50,13 +50,15 @@ impl<R: ActorRequest> Call<R> {
 
 /// The way back to a caller. Dropping it tells the caller that the actor is gone.
 pub(crate) struct ReplyTo<T> {
+    /// Before the sender: who hears of the end of a call finds its place free.
+    place: MailboxPlace,
     sender: oneshot::Sender<T>,
-    _place: MailboxPlace,
 }
 
 impl<T> ReplyTo<T> {
     /// Sends the reply. A caller that has gone away in the meantime needs none.
     pub(crate) fn send(self, answer: T) {
+        drop(self.place);
         self.sender.send(answer).ok();
     }
 }
@@ -148,7 +150,7 @@ impl<A: Actor> ActorHandle<A> {
         }
         let place = MailboxPlace(Arc::clone(status));
         let (sender, reply) = oneshot::channel();
-        let call = Call { request, deadline, reply: ReplyTo { sender, _place: place } };
+        let call = Call { request, deadline, reply: ReplyTo { place, sender } };
         match addr.try_send(call) {
             Ok(()) => Ok(reply),
             Err(SendError::Full(_)) => Err(self.mailbox_full()),

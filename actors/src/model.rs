@@ -324,3 +324,7 @@ fn event_sink(epoch: Epoch, shared: Arc<ModelShared>, ends: Arc<watch::Sender<En
         }
     })
 }
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

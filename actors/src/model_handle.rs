@@ -1,6 +1,6 @@
 //! The way to the model from outside.
 
-use crate::generation_queue::QueueReport;
+use crate::generation_queue::{QueueReport, RequestReport};
 use crate::generation_stream::GenerationStream;
 use crate::handle::ActorHandle;
 use crate::messages::{Cancel, Drain, DrainReport, Generate, Observe, Reload, ReloadOutcome};
@@ -93,6 +93,16 @@ impl ModelHandle {
     /// `Overloaded`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
     pub async fn reload(&self, deadline: Instant) -> Result<ReloadOutcome, Failure> {
         self.actor.call(Reload, deadline).await?
+    }
+
+    /// The unfinished requests, oldest first. Waits for nobody but a thread that is just changing the queue.
+    pub fn requests(&self) -> Vec<RequestReport> {
+        self.shared.queue.requests()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn actor(&self) -> &ActorHandle<ModelActor> {
+        &self.actor
     }
 
     /// Queues a generation.

@@ -55,37 +55,46 @@ impl Stream for AnswerStream {
     }
 }
 
-impl Drop for AnswerStream {
-    fn drop(&mut self) {
-        if let Some(recorder) = self.recorder.take() {
-            recorder.record(Outcome::Abandoned, None);
-        }
-    }
-}
-
-/// Records the outcome of one question.
+/// Records the outcome of one question, once: what it is told, or that nobody waited for it.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     metrics: MetricsHandle,
     route: &'static str,
     mode: Mode,
     arrived: Instant,
+    is_recorded: bool,
 }
 
 impl Recorder {
     pub(crate) fn new(metrics: MetricsHandle, route: &'static str, mode: Mode, arrived: Instant) -> Self {
-        Self { metrics, route, mode, arrived }
+        Self { metrics, route, mode, arrived, is_recorded: false }
     }
 
-    pub(crate) fn record(self, outcome: Outcome, answer: Option<&Answer>) {
-        self.metrics.record(GenerationRecord {
+    pub(crate) fn record(mut self, outcome: Outcome, answer: Option<&Answer>) {
+        self.write(outcome, answer);
+    }
+
+    fn write(&mut self, outcome: Outcome, answer: Option<&Answer>) {
+        self.is_recorded = true;
+        let record = GenerationRecord {
             outcome,
             answered_by: answer.map(|answer| answer.model_used.clone()),
             route: self.route,
-            mode: self.mode,
+            mode: self.mode.clone(),
             usage: answer.map(|answer| answer.usage).unwrap_or_default(),
             timings: answer.map(|answer| answer.timings),
             total: self.arrived.elapsed(),
-        });
+        };
+        let (outcome, total_ms) = (outcome.as_str(), record.total.as_millis() as u64);
+        tracing::debug!(outcome, route = record.route, total_ms, "a question ended");
+        self.metrics.record(record);
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if !self.is_recorded {
+            self.write(Outcome::Abandoned, None);
+        }
     }
 }

@@ -1,0 +1,151 @@
+//! The actor itself panics. What engines do wrong is tested from outside.
+
+use super::*;
+use crate::handle::ActorRequest;
+use crate::{ActorsOptions, MODEL};
+use boca_core::{
+    Ask, ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Mode, ModelInfo,
+    SamplingOverrides, Timings, Usage,
+};
+use boca_engine::{CancelToken, EngineError, Generator};
+use futures_util::StreamExt;
+use std::sync::atomic::AtomicU32;
+
+struct Explode;
+
+impl ActorRequest for Explode {
+    type Reply = ();
+}
+
+impl Handler<Call<Explode>> for ModelActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Call<Explode>, _: &mut Self::Context) {
+        panic!("exploded");
+    }
+}
+
+/// Generates until it is cancelled.
+struct Endless {
+    info: ModelInfo,
+    alive: Arc<AtomicU32>,
+}
+
+impl Generator for Endless {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn generate(
+        &mut self,
+        _: &GenerateRequest,
+        _: Instant,
+        cancel: &CancelToken,
+        _: &mut dyn FnMut(GenerationEvent),
+    ) -> Result<GenerationSummary, EngineError> {
+        while !cancel.is_cancelled() {
+            std::thread::yield_now();
+        }
+        Ok(GenerationSummary {
+            finish_reason: FinishReason::Cancelled,
+            stop_sequence: None,
+            usage: Usage::default(),
+            timings: Timings::default(),
+        })
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn info() -> ModelInfo {
+    ModelInfo {
+        name: "endless".into(),
+        is_demo: false,
+        source: "test".into(),
+        architecture: "none".into(),
+        n_parameters: 0,
+        n_active_parameters: 0,
+        weights_bytes: 0,
+        quantization: None,
+        n_layers: 0,
+        n_experts: 0,
+        n_experts_per_token: 0,
+        vocab_size: 0,
+        context_tokens: 0,
+        kv_bytes_per_token: 0,
+        recommended_sampling: SamplingOverrides::default(),
+        backend: "none".into(),
+    }
+}
+
+fn question(id: &str) -> Ask {
+    Ask {
+        session_id: "session".parse().unwrap(),
+        mode: Mode::Auto,
+        private: true,
+        generate: GenerateRequest {
+            id: id.parse().unwrap(),
+            messages: vec![ChatMessage::user("hi")],
+            tools_json: Vec::new(),
+            sampling: SamplingOverrides::default(),
+            max_tokens: None,
+            default_max_tokens: 8,
+            stop: Vec::new(),
+            top_logprobs: None,
+            time_left: Duration::from_secs(60),
+        },
+    }
+}
+
+#[test]
+fn a_panic_of_the_actor_loses_the_running_request_and_keeps_the_waiting_one() {
+    for _ in 0..50 {
+        let (built, alive) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let counters = (Arc::clone(&built), Arc::clone(&alive));
+        let mut options = ActorsOptions::new(Arc::new(move |_| {
+            let (built, alive) = &counters;
+            built.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(alive.fetch_add(1, Ordering::SeqCst), 0, "the last engine is gone");
+            Ok(Box::new(Endless { info: info(), alive: Arc::clone(alive) }))
+        }));
+        options.supervision.actors.backoff.first = Duration::from_millis(1);
+        actix::System::new().block_on(async move {
+            let actors = crate::start(options);
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let mut hit = actors.synthesizer.ask(question("hit"), deadline).await.unwrap();
+            let waiting = actors.synthesizer.ask(question("waiting"), deadline).await.unwrap();
+            let is_running = async |id: &str, n_built| {
+                loop {
+                    let running = actors.model.requests().into_iter().find(|request| request.is_running);
+                    if running.is_some_and(|request| request.id.as_str() == id)
+                        && built.load(Ordering::SeqCst) == n_built
+                    {
+                        return;
+                    }
+                    assert!(Instant::now() < deadline, "`{id}` does not run");
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            is_running("hit", 1).await;
+            let lost = actors.model.actor().call(Explode, deadline).await.unwrap_err();
+            assert_eq!(lost.code, ErrorCode::Restarting);
+            let end = loop {
+                match hit.next().await.unwrap() {
+                    Ok(_) => {}
+                    Err(failure) => break failure,
+                }
+            };
+            assert_eq!(end.code, ErrorCode::Restarting);
+            is_running("waiting", 2).await;
+            let states = actors.states();
+            assert_eq!(states[MODEL].restarts, 1);
+            drop(waiting);
+            actors.drain(Duration::from_secs(60)).await;
+            assert_eq!(alive.load(Ordering::SeqCst), 0);
+        });
+    }
+}
