@@ -1,6 +1,6 @@
 //! Compares our rendering of a chat template with Python's: `render_cases TEMPLATE CASES`, where CASES was written
 //! by `tools/chat-template/render.py` for the same template. Fails when any case differs.
-#![allow(clippy::print_stdout, missing_docs, unreachable_pub)]
+#![allow(clippy::print_stdout)]
 
 #[path = "../tests/template_cases/mod.rs"]
 mod template_cases;

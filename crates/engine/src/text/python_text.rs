@@ -35,8 +35,8 @@ pub(super) fn split<'a>(text: &'a str, separator: Option<&str>, at_most: i64) ->
             while !rest.is_empty() {
                 let end = rest.find(is_space).unwrap_or(rest.len());
                 if limit.is_some_and(|limit| parts.len() >= limit) {
-                    // Python keeps the white space inside the last part and drops it at its end.
-                    parts.push(rest.trim_end_matches(is_space));
+                    // The last part keeps the white space inside it and at its end.
+                    parts.push(rest);
                     break;
                 }
                 parts.push(&rest[..end]);
@@ -57,7 +57,7 @@ pub(super) fn rsplit<'a>(text: &'a str, separator: Option<&str>, at_most: i64) -
             let mut rest = text.trim_end_matches(is_space);
             while !rest.is_empty() {
                 if parts.len() >= limit {
-                    parts.push(rest.trim_start_matches(is_space));
+                    parts.push(rest);
                     break;
                 }
                 let begin = rest.char_indices().rev().find(|(_, c)| is_space(*c));
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn splitting_follows_python() {
         assert_eq!(split(" a  b c ", None, -1), ["a", "b", "c"]);
-        assert_eq!(split(" a  b  c ", None, 1), ["a", "b  c"]);
+        assert_eq!(split(" a  b  c ", None, 1), ["a", "b  c "]);
         assert_eq!(split("a,,b", Some(","), -1), ["a", "", "b"]);
         assert_eq!(split("a,b,c", Some(","), 1), ["a", "b,c"]);
         assert_eq!(split("", Some(","), -1), [""]);

@@ -124,7 +124,10 @@ mod tests {
                 prop_assert!(!whole.0.contains(stop));
             }
             match &whole.1 {
-                Some(stop) => prop_assert!(text.starts_with(&format!("{}{stop}", whole.0))),
+                Some(stop) => {
+                    let shown = format!("{}{stop}", whole.0);
+                    prop_assert!(text.starts_with(&shown));
+                }
                 None => prop_assert_eq!(&whole.0, &text),
             }
         }

@@ -1,12 +1,13 @@
 //! Reads what `tools/chat-template/render.py` wrote and compares it with our rendering.
 
+#![allow(dead_code)] // each of the binaries that share it uses a part
 use boca_engine::text::{ChatTemplate, Conversation, TemplateError};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::path::Path;
 
 /// The special tokens of the GLM-4.5 family.
-pub const SPECIAL_TOKENS: [&str; 21] = [
+pub(crate) const SPECIAL_TOKENS: [&str; 21] = [
     "<|endoftext|>",
     "[MASK]",
     "[gMASK]",
@@ -32,18 +33,18 @@ pub const SPECIAL_TOKENS: [&str; 21] = [
 
 /// One conversation and what Python made of it.
 #[derive(Debug, Deserialize)]
-pub struct Case {
-    pub name: String,
-    pub messages: Vec<Json>,
-    pub tools: Vec<Json>,
-    pub add_generation_prompt: bool,
-    pub enable_thinking: Option<bool>,
-    pub expected: Option<String>,
-    pub refused: Option<String>,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) messages: Vec<Json>,
+    pub(crate) tools: Vec<Json>,
+    pub(crate) add_generation_prompt: bool,
+    pub(crate) enable_thinking: Option<bool>,
+    pub(crate) expected: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 impl Case {
-    pub fn conversation(&self) -> Conversation {
+    pub(crate) fn conversation(&self) -> Conversation {
         Conversation {
             messages: self.messages.clone(),
             tools: self.tools.clone(),
@@ -53,7 +54,7 @@ impl Case {
     }
 
     /// `None` when our rendering is Python's, else what differs.
-    pub fn difference(&self, template: &ChatTemplate) -> Option<String> {
+    pub(crate) fn difference(&self, template: &ChatTemplate) -> Option<String> {
         let ours = template.render(&self.conversation());
         let what = match (&self.expected, &ours) {
             (Some(expected), Ok(ours)) if *expected == ours.text => return None,
@@ -66,12 +67,12 @@ impl Case {
     }
 }
 
-pub fn read_cases(path: &Path) -> Vec<Case> {
+pub(crate) fn read_cases(path: &Path) -> Vec<Case> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-pub fn read_template(path: &Path) -> ChatTemplate {
+pub(crate) fn read_template(path: &Path) -> ChatTemplate {
     let source = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ChatTemplate::new(&name, &source, SPECIAL_TOKENS.into_iter(), Vec::new())
