@@ -1,0 +1,319 @@
+//! One question on its way to a stored answer. Runs as a task of its own, so that what was generated is stored even
+//! when the client is gone.
+
+use super::history;
+use super::merge::{Merged, merge};
+use super::now_unix_ms;
+use super::question::CheckedQuestion;
+use super::registry::Registration;
+use super::service::ChatService;
+use super::session_locks::SessionGuard;
+use crate::config::Settings;
+use boca_actors::AnswerStream;
+use boca_core::{
+    Answer, AnswerEvent, Ask, ErrorCode, Failure, FinishReason, GenerateRequest, RequestId, Role, SessionId,
+    SourceTrace,
+};
+use boca_store::{Message, NewSession, SessionSettings, StoreError, StoredMessage};
+use futures_util::StreamExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
+
+/// How long after its deadline a stream may take to say that it is over. Only a defect takes longer.
+const STREAM_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the model's actor may take to note a cancellation.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
+/// A reader that takes nothing for this long after its deadline is taken for gone.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One thing that happened to a question.
+#[derive(Debug)]
+pub(crate) enum ExchangeEvent {
+    /// It is in the queue of whoever answers.
+    Accepted,
+    /// A provider changed its state.
+    Source(SourceTrace),
+    /// More thinking.
+    Reasoning(String),
+    /// More text.
+    Text(String),
+    /// The answer is complete and stored.
+    Finished(Box<Reply>),
+    /// There is no answer, or not all of it.
+    Failed(Failure),
+}
+
+/// An answer that is stored.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The answer.
+    pub(crate) answer: Answer,
+    /// Whether the demo model wrote it.
+    pub(crate) is_demo: bool,
+}
+
+/// Everything that one exchange needs.
+pub(super) struct Run {
+    pub(super) service: ChatService,
+    pub(super) settings: Arc<Settings>,
+    pub(super) question: CheckedQuestion,
+    pub(super) request_id: RequestId,
+    pub(super) session_id: SessionId,
+    pub(super) deadline: Instant,
+    pub(super) registration: Registration,
+    pub(super) events: mpsc::Sender<ExchangeEvent>,
+}
+
+/// What comes next while an answer is followed.
+enum Next {
+    Event(Option<Result<AnswerEvent, Failure>>),
+    /// Somebody asked for its end by its id.
+    Cancel,
+    /// It is over without an end of its own.
+    End(Failure),
+}
+
+/// What came of a question that was accepted.
+#[derive(Default)]
+struct Outcome {
+    text: String,
+    reasoning: String,
+    answer: Option<Box<Answer>>,
+    failure: Option<Failure>,
+}
+
+impl Run {
+    /// Answers, stores, tells.
+    pub(super) async fn to_its_end(mut self) {
+        let outcome = self.answer().await;
+        if let Err(failure) = &outcome {
+            tracing::debug!(
+                request_id = %self.request_id, session_id = %self.session_id, code = %failure.code,
+                error = %failure, "a question was not answered"
+            );
+        }
+        let event = match outcome {
+            Ok(reply) => ExchangeEvent::Finished(Box::new(reply)),
+            Err(failure) => ExchangeEvent::Failed(failure),
+        };
+        let Self { events, registration, .. } = self;
+        // Whoever reads that it is over may use the id again.
+        drop(registration);
+        drop(tokio::time::timeout(READER_PATIENCE, events.send(event)).await);
+    }
+
+    async fn answer(&mut self) -> Result<Reply, Failure> {
+        let session = self.wait_for_session().await?;
+        let asked_unix_ms = now_unix_ms();
+        let (session_settings, history) = self.load().await?;
+        let merged = merge(&self.question, &session_settings, &self.settings.chat);
+        let ask = self.ask(merged, history);
+        let stream = self.service.synthesizer.ask(ask, self.deadline).await?;
+        self.tell(ExchangeEvent::Accepted).await;
+        let outcome = self.follow(stream).await;
+        let reply = self.store(outcome, asked_unix_ms).await;
+        drop(session);
+        reply
+    }
+
+    /// Waits until no other question of this session is being answered.
+    async fn wait_for_session(&mut self) -> Result<SessionGuard, Failure> {
+        let locks = self.service.locks.clone();
+        let cancelled = self.registration.cancelled.wait_for(|cancelled| *cancelled);
+        tokio::select! {
+            guard = timeout_at(self.deadline.into(), locks.lock(&self.session_id)) => guard.map_err(|_| {
+                let id = &self.session_id;
+                let message = format!("another question of session `{id}` was being answered until the deadline");
+                Failure { param: Some("session_id".into()), ..Failure::new(ErrorCode::Conflict, message) }
+            }),
+            _ = cancelled => Err(cancelled_failure()),
+            () = self.events.closed() => Err(cancelled_failure()),
+        }
+    }
+
+    async fn load(&self) -> Result<(SessionSettings, Vec<StoredMessage>), Failure> {
+        let store = &self.service.store;
+        match store.session(&self.session_id).await {
+            Ok(session) => Ok((session.settings, store.messages(&self.session_id).await?)),
+            Err(StoreError::SessionNotFound(_)) => Ok((SessionSettings::default(), Vec::new())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn ask(&self, merged: Merged, history: Vec<StoredMessage>) -> Ask {
+        if self.settings.log.log_prompts {
+            tracing::info!(
+                request_id = %self.request_id, session_id = %self.session_id, prompt = %self.question.message,
+                "a question"
+            );
+        }
+        Ask {
+            session_id: self.session_id.clone(),
+            mode: self.question.mode.clone(),
+            private: self.question.private,
+            generate: GenerateRequest {
+                id: self.request_id.clone(),
+                messages: history::messages(merged.system, history, self.question.message.clone()),
+                tools_json: Vec::new(),
+                sampling: merged.sampling,
+                max_tokens: merged.max_tokens,
+                default_max_tokens: merged.default_max_tokens,
+                stop: self.question.stop.clone(),
+                top_logprobs: self.question.top_logprobs,
+                time_left: self.deadline.saturating_duration_since(Instant::now()),
+            },
+        }
+    }
+
+    /// Passes events on until the answer ends. A reader that goes away ends it at once; a cancellation by id lets it
+    /// end by itself, with the text that it has.
+    async fn follow(&mut self, mut stream: AnswerStream) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut may_be_cancelled = true;
+        let over = self.deadline + STREAM_PATIENCE;
+        loop {
+            let next = {
+                let cancelled = self.registration.cancelled.wait_for(|cancelled| *cancelled);
+                tokio::select! {
+                    event = stream.next() => Next::Event(event),
+                    () = self.events.closed() => Next::End(cancelled_failure()),
+                    _ = cancelled, if may_be_cancelled => Next::Cancel,
+                    () = tokio::time::sleep_until(over.into()) => {
+                        let message = "the answer did not end at its deadline";
+                        Next::End(Failure::new(ErrorCode::DeadlineExceeded, message))
+                    }
+                }
+            };
+            let event = match next {
+                Next::Event(event) => event,
+                Next::Cancel => {
+                    may_be_cancelled = false;
+                    if self.cancel_generation().await {
+                        continue;
+                    }
+                    outcome.failure = Some(cancelled_failure());
+                    return outcome;
+                }
+                Next::End(failure) => {
+                    outcome.failure = Some(failure);
+                    return outcome;
+                }
+            };
+            match event {
+                Some(Ok(AnswerEvent::Source(trace))) => self.tell(ExchangeEvent::Source(trace)).await,
+                Some(Ok(AnswerEvent::Reasoning(more))) => {
+                    outcome.reasoning.push_str(&more);
+                    self.tell(ExchangeEvent::Reasoning(more)).await;
+                }
+                Some(Ok(AnswerEvent::Text(more))) => {
+                    outcome.text.push_str(&more);
+                    self.tell(ExchangeEvent::Text(more)).await;
+                }
+                Some(Ok(AnswerEvent::Done(answer))) => {
+                    outcome.answer = Some(answer);
+                    return outcome;
+                }
+                Some(Err(failure)) => {
+                    outcome.failure = Some(failure);
+                    return outcome;
+                }
+                None => {
+                    let message = "the answer ended without saying how";
+                    outcome.failure = Some(Failure::new(ErrorCode::Internal, message));
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// Tells the model to end this answer early; false when it knows nothing of it.
+    async fn cancel_generation(&self) -> bool {
+        let deadline = Instant::now() + CANCEL_PATIENCE;
+        self.service.model.cancel(self.request_id.clone(), deadline).await.unwrap_or(false)
+    }
+
+    /// Gives an event to the reader. One that does not read until the deadline, and a while longer, is given up: its
+    /// absence shows in [`Self::follow`].
+    async fn tell(&mut self, event: ExchangeEvent) {
+        let give_up = self.deadline.max(Instant::now()) + READER_PATIENCE;
+        if timeout_at(give_up.into(), self.events.send(event)).await.is_err() {
+            // A channel whose other side is gone stands for a reader that does not read.
+            self.events = mpsc::channel(1).0;
+        }
+    }
+
+    async fn store(&self, outcome: Outcome, asked_unix_ms: u64) -> Result<Reply, Failure> {
+        if let Some(failure) = outcome.failure.as_ref().filter(|failure| is_refusal(failure, &outcome)) {
+            return Err(failure.clone());
+        }
+        let info = self.service.model.status().info;
+        let question = Message {
+            request_id: Some(self.request_id.clone()),
+            ..Message::text(Role::User, self.question.message.clone(), asked_unix_ms)
+        };
+        let (answer, is_demo) = match &outcome.answer {
+            Some(answer) => {
+                let is_demo =
+                    info.as_ref().is_some_and(|info| info.is_demo && info.name == answer.model_used);
+                let message = Message {
+                    reasoning: answer.reasoning.clone(),
+                    model_used: Some(answer.model_used.clone()),
+                    is_demo,
+                    finish_reason: Some(answer.finish_reason),
+                    usage: Some(answer.usage),
+                    timings: Some(answer.timings),
+                    ..Message::text(Role::Assistant, answer.text.clone(), now_unix_ms())
+                };
+                (message, is_demo)
+            }
+            None => {
+                let code = outcome.failure.as_ref().map(|failure| failure.code);
+                let message = Message {
+                    reasoning: Some(outcome.reasoning.clone()).filter(|text| !text.is_empty()),
+                    model_used: info.as_ref().map(|info| info.name.clone()),
+                    is_demo: info.as_ref().is_some_and(|info| info.is_demo),
+                    finish_reason: (code == Some(ErrorCode::Cancelled)).then_some(FinishReason::Cancelled),
+                    failure: code,
+                    ..Message::text(Role::Assistant, outcome.text.clone(), now_unix_ms())
+                };
+                (message, false)
+            }
+        };
+        if self.settings.log.log_prompts {
+            tracing::info!(request_id = %self.request_id, answer = %answer.content, "an answer");
+        }
+        let answer = Message { request_id: Some(self.request_id.clone()), ..answer };
+        let new =
+            NewSession { id: self.session_id.clone(), title: None, settings: SessionSettings::default() };
+        let turns = vec![question, answer];
+        self.service.store.append_messages(&self.session_id, Some(new), turns, now_unix_ms()).await?;
+        match (outcome.answer, outcome.failure) {
+            (Some(answer), _) => Ok(Reply { answer: *answer, is_demo }),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Err(Failure::new(ErrorCode::Internal, "an answer ended without an end")),
+        }
+    }
+}
+
+/// Whether nothing happened at all, so that there is nothing to keep and the same question may be sent again.
+fn is_refusal(failure: &Failure, outcome: &Outcome) -> bool {
+    let nothing_was_said = outcome.text.is_empty() && outcome.reasoning.is_empty();
+    nothing_was_said
+        && matches!(
+            failure.code,
+            ErrorCode::InvalidRequest
+                | ErrorCode::ContextLengthExceeded
+                | ErrorCode::Conflict
+                | ErrorCode::Overloaded
+                | ErrorCode::ModelLoading
+                | ErrorCode::ModelUnavailable
+                | ErrorCode::Restarting
+                | ErrorCode::ShuttingDown
+        )
+}
+
+fn cancelled_failure() -> Failure {
+    Failure::new(ErrorCode::Cancelled, "the request was cancelled")
+}

@@ -1,0 +1,114 @@
+//! What a question is answered with: its own fields over its session's over the configured ones.
+
+use super::question::CheckedQuestion;
+use crate::config::ChatSettings;
+use boca_core::SamplingOverrides;
+use boca_store::SessionSettings;
+
+/// Used when even the configuration names no bound.
+const FALLBACK_MAX_TOKENS: u32 = 4096;
+
+/// Everything that three levels decide together.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Merged {
+    /// `None`: no system turn.
+    pub(super) system: Option<String>,
+    pub(super) sampling: SamplingOverrides,
+    /// What the question itself asks for.
+    pub(super) max_tokens: Option<u32>,
+    /// What the lower levels allow.
+    pub(super) default_max_tokens: u32,
+}
+
+/// Merges. One preset counts: the question's, else the session's, else the configured one. It stands right below the
+/// fields of the level that names it: a session that names a preset and a temperature gets its temperature, a
+/// question that names a preset gets that preset's. The configured preset stands above the configured fields, which
+/// are the lowest level of all.
+pub(super) fn merge(question: &CheckedQuestion, session: &SessionSettings, config: &ChatSettings) -> Merged {
+    let values = |preset| config.presets.get(preset).clone();
+    let lower = match (question.preset, session.preset, config.preset) {
+        (Some(preset), _, _) => values(preset).over(&session.sampling).over(&config.sampling),
+        (None, Some(preset), _) => session.sampling.clone().over(&values(preset)).over(&config.sampling),
+        (None, None, Some(preset)) => session.sampling.clone().over(&values(preset)).over(&config.sampling),
+        (None, None, None) => session.sampling.clone().over(&config.sampling),
+    };
+    let system = question.system.as_ref().or(session.system.as_ref()).or(config.system.as_ref());
+    Merged {
+        system: system.filter(|text| !text.trim().is_empty()).cloned(),
+        max_tokens: question.sampling.max_tokens,
+        default_max_tokens: lower.max_tokens.unwrap_or(FALLBACK_MAX_TOKENS),
+        sampling: question.sampling.clone().over(&lower),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::question::Question;
+    use crate::chat::tests::chat_settings;
+    use boca_core::Preset;
+
+    fn temperature(value: f32) -> SamplingOverrides {
+        SamplingOverrides { temperature: Some(value), ..SamplingOverrides::default() }
+    }
+
+    fn checked(question: Question) -> CheckedQuestion {
+        CheckedQuestion::new(Question { message: "x".into(), ..question }, &chat_settings()).unwrap()
+    }
+
+    fn session(preset: Option<Preset>, sampling: SamplingOverrides) -> SessionSettings {
+        SessionSettings { preset, sampling, system: None }
+    }
+
+    #[test]
+    fn each_level_fills_what_the_one_above_leaves_open() {
+        let config = ChatSettings {
+            preset: Some(Preset::Creative),
+            sampling: SamplingOverrides { seed: Some(9), max_tokens: Some(100), ..temperature(1.9) },
+            ..chat_settings()
+        };
+        let open = checked(Question::default());
+        let own = checked(Question { sampling: temperature(0.05), ..Question::default() });
+        let accurate = checked(Question { preset: Some("accurate".into()), ..Question::default() });
+        let plain = session(None, SamplingOverrides::default());
+        let balanced = session(Some(Preset::Balanced), SamplingOverrides::default());
+        let warm = session(Some(Preset::Balanced), temperature(1.5));
+        let of = |question: &CheckedQuestion, session: &SessionSettings| {
+            merge(question, session, &config).sampling.temperature
+        };
+        assert_eq!(of(&open, &plain), Some(1.0), "the configured preset stands above configured fields");
+        assert_eq!(of(&open, &balanced), Some(0.6), "the session's preset instead of the configured one");
+        assert_eq!(of(&open, &warm), Some(1.5), "a session's field over its preset");
+        assert_eq!(of(&accurate, &warm), Some(0.2), "the question's preset over the session");
+        assert_eq!(of(&own, &warm), Some(0.05), "the question's field over everything");
+        assert_eq!(merge(&accurate, &warm, &config).sampling.seed, Some(9), "the lowest level fills gaps");
+        let bare = ChatSettings { preset: None, ..config.clone() };
+        assert_eq!(merge(&open, &plain, &bare).sampling.temperature, Some(1.9));
+    }
+
+    #[test]
+    fn a_budget_that_was_asked_for_is_told_from_one_that_was_not() {
+        let config = ChatSettings { preset: None, ..chat_settings() };
+        let lower = session(None, SamplingOverrides { max_tokens: Some(70), ..Default::default() });
+        let open = merge(&checked(Question::default()), &lower, &config);
+        assert_eq!((open.max_tokens, open.default_max_tokens), (None, 70));
+        let sampling = SamplingOverrides { max_tokens: Some(5), ..Default::default() };
+        let asked = merge(&checked(Question { sampling, ..Question::default() }), &lower, &config);
+        assert_eq!((asked.max_tokens, asked.default_max_tokens), (Some(5), 70));
+    }
+
+    #[test]
+    fn the_nearest_system_prompt_counts_and_a_blank_one_switches_it_off() {
+        let config = ChatSettings { system: Some("config".into()), ..chat_settings() };
+        let of = |question: Option<&str>, session: Option<&str>| {
+            let question = checked(Question { system: question.map(str::to_owned), ..Question::default() });
+            let session = SessionSettings { system: session.map(str::to_owned), ..Default::default() };
+            merge(&question, &session, &config).system
+        };
+        assert_eq!(of(None, None).as_deref(), Some("config"));
+        assert_eq!(of(None, Some("session")).as_deref(), Some("session"));
+        assert_eq!(of(Some("question"), Some("session")).as_deref(), Some("question"));
+        assert_eq!(of(Some(""), Some("session")), None);
+        assert_eq!(of(None, Some(" ")), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! The daemon from start to stop: socket → store → actors → HTTP, and the same way back.
+//!
+//! The socket comes first, so that a second daemon is refused before it touches anything. Nothing is answered before
+//! the store is open; everything but questions is answered while the weights load.
+
+use crate::chat::ChatService;
+use crate::config::{ModelChoice, ModelSettings, Settings, SharedSettings, SupervisionSettings, TriedModel};
+use crate::exit::Exit;
+use crate::http::{self, BoundSocket, HttpServerHandle, ListenError, Parts};
+use crate::service_manager;
+use crate::signals::{Shutdown, ShutdownTrigger};
+use boca_actors::{Actors, ActorsOptions, Backoff, Escalation, RestartPolicy, Supervision};
+use boca_core::ActorState;
+use boca_engine::generate::EngineOptions;
+use boca_engine::{GeneratorFactory, ModelSource};
+use boca_store::{OpenReport, Store, StoreError, StoreOptions};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// Where the store lies in the state directory.
+const STORE_DIRECTORY: &str = "store";
+/// How long answers may take to be stored once every generation has ended.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// The grace of running questions when the daemon ends because something is broken.
+const BROKEN_GRACE: Duration = Duration::from_secs(2);
+/// How often a change of the model's state is looked for, to tell the service manager and the log.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
+/// A daemon that could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot serve {path}: {source}")]
+    Serve { path: String, source: io::Error },
+    #[error("the server ended by itself")]
+    ServerEnded,
+    #[error("the store takes no more writes: {0}")]
+    StoreFatal(String),
+    #[error(transparent)]
+    Escalated(#[from] Escalation),
+}
+
+impl DaemonError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Listen(_) | Self::Store(StoreError::Locked { .. }) => Exit::Unavailable,
+            Self::Store(_) | Self::Serve { .. } | Self::ServerEnded | Self::StoreFatal(_) => Exit::Failed,
+            Self::Escalated(_) => Exit::SupervisionGaveUp,
+        }
+    }
+}
+
+/// Runs the daemon until it is asked to stop, or cannot go on. Must be called inside an actix system.
+pub(crate) async fn run(settings: SharedSettings, model: ModelChoice, shutdown: Shutdown) -> Exit {
+    let factory = engine_factory(&settings.current().model, model.source);
+    run_with_engine(settings, model.tried, factory, shutdown).await
+}
+
+/// The same with any engine.
+pub(crate) async fn run_with_engine(
+    settings: SharedSettings,
+    tried: Vec<TriedModel>,
+    factory: GeneratorFactory,
+    shutdown: Shutdown,
+) -> Exit {
+    match serve(settings, tried, factory, shutdown).await {
+        Ok(()) => {
+            tracing::info!("stopped");
+            Exit::Done
+        }
+        Err(error) => {
+            tracing::error!(%error, "the daemon ends");
+            error.exit()
+        }
+    }
+}
+
+/// Builds the engine for a model, on whichever thread calls it.
+fn engine_factory(settings: &ModelSettings, source: ModelSource) -> GeneratorFactory {
+    let options = EngineOptions {
+        context_tokens: settings.context_tokens,
+        threads: settings.threads,
+        prefill_chunk_tokens: settings.prefill_chunk_tokens,
+    };
+    Arc::new(move |progress| boca_engine::generate::load(&source, &options, progress))
+}
+
+async fn serve(
+    shared: SharedSettings,
+    tried: Vec<TriedModel>,
+    factory: GeneratorFactory,
+    shutdown: Shutdown,
+) -> Result<(), DaemonError> {
+    let started = Instant::now();
+    let settings = shared.current();
+    let socket = BoundSocket::acquire(&settings.daemon.socket)?;
+    let store = open_store(&settings).await?;
+    let actors = boca_actors::start(actors_options(&settings, factory));
+    let chat = ChatService::new(
+        store.clone(),
+        actors.synthesizer.for_route(boca_api::routes::CHAT),
+        actors.model.clone(),
+        shared.clone(),
+    );
+    let (stop_http, stopping) = ShutdownTrigger::new();
+    let parts = Parts {
+        chat: chat.clone(),
+        actors: actors.clone(),
+        store: store.clone(),
+        settings: shared.clone(),
+        tried,
+        socket: socket.path().to_owned(),
+        started,
+        shutdown: stopping,
+        own_uid: rustix::process::geteuid().as_raw(),
+        places: Arc::new(Semaphore::new(settings.daemon.max_concurrent_requests)),
+    };
+    let path = socket.path().display().to_string();
+    let (server, serving) =
+        http::start(&socket, parts).map_err(|source| DaemonError::Serve { path: path.clone(), source })?;
+    let serving = actix_rt::spawn(serving);
+    service_manager::ready();
+    tracing::info!(socket = path, version = env!("CARGO_PKG_VERSION"), "listening");
+
+    let ended = tokio::select! {
+        () = shutdown.requested() => Ok(()),
+        escalation = actors.escalated() => Err(DaemonError::Escalated(escalation)),
+        reason = store.wait_until_fatal() => Err(DaemonError::StoreFatal(reason)),
+        ended = serving => Err(match ended {
+            Ok(Err(source)) => DaemonError::Serve { path, source },
+            Ok(Ok(())) | Err(_) => DaemonError::ServerEnded,
+        }),
+        never = watch_model(&actors) => match never {},
+    };
+    stop_http.request();
+    let grace = if ended.is_ok() { shared.current().daemon.drain_grace } else { BROKEN_GRACE };
+    let closed = drain(Running { actors, chat, server, socket, store }, grace).await;
+    ended.and(closed)
+}
+
+async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
+    let directory = settings.daemon.state_dir.join(STORE_DIRECTORY);
+    let options = StoreOptions {
+        cache_bytes: settings.store.cache_bytes,
+        ..StoreOptions::new(env!("CARGO_PKG_VERSION"), crate::chat::now_unix_ms())
+    };
+    let (store, report) = Store::open(&directory, options).await?;
+    tell_of_opening(&report);
+    Ok(store)
+}
+
+/// Says what a person should know of the store; a clean opening is nothing to know.
+fn tell_of_opening(report: &OpenReport) {
+    let cause = report.cause.as_deref().unwrap_or("unknown");
+    if let Some(kept) = &report.set_aside {
+        tracing::error!(kept = %kept.display(), cause, "the store could not be opened; a fresh one was begun");
+    }
+    if let Some(kept) = &report.snapshots_moved_to {
+        tracing::warn!(kept = %kept.display(), cause, "the store was opened without its snapshots; nothing is lost");
+    }
+    if report.damaged_records > 0 {
+        tracing::warn!(count = report.damaged_records, "damaged records are set aside in the store");
+    }
+    if let Some(format) = report.migrated_from {
+        tracing::info!(from = format, "the store was migrated");
+    }
+    if report.created {
+        tracing::info!("the store is new");
+    }
+}
+
+fn actors_options(settings: &Settings, factory: GeneratorFactory) -> ActorsOptions {
+    ActorsOptions {
+        supervision: supervision(&settings.supervision),
+        queue_limit: settings.model.queue_limit,
+        ..ActorsOptions::new(factory)
+    }
+}
+
+fn supervision(settings: &SupervisionSettings) -> Supervision {
+    let defaults = Supervision::default();
+    let actors = RestartPolicy {
+        max_restarts: settings.intensity,
+        within: settings.window,
+        backoff: Backoff {
+            first: settings.backoff_first,
+            longest: settings.backoff_max,
+            ..defaults.actors.backoff
+        },
+        ..defaults.actors
+    };
+    // An engine takes longer to start than an actor, so the same number of failures takes longer to gather.
+    let engine = RestartPolicy { within: defaults.engine.within.max(settings.window), ..actors };
+    Supervision { actors, engine, ..defaults }
+}
+
+/// Tells the service manager and the log what becomes of the model.
+async fn watch_model(actors: &Actors) -> std::convert::Infallible {
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = None;
+    loop {
+        ticks.tick().await;
+        let status = actors.model.status();
+        // Between ready and busy a model changes all the time.
+        let state = if status.state == ActorState::Busy { ActorState::Ready } else { status.state };
+        if let Some(progress) = &status.progress {
+            let of = match progress.total_bytes {
+                0 => String::new(),
+                total => format!(" ({} of {} MiB)", progress.done_bytes >> 20, total >> 20),
+            };
+            service_manager::status(&format!("loading the model{of}"));
+        }
+        if told == Some(state) {
+            continue;
+        }
+        told = Some(state);
+        let name = status.info.as_ref().map_or("the model", |info| &info.name);
+        let reason = status.failure.as_ref().map_or("unknown reason", |failure| &failure.message);
+        match state {
+            ActorState::Ready | ActorState::Busy => {
+                service_manager::status(&format!("ready: {name}"));
+                let is_demo = status.info.as_ref().is_some_and(|info| info.is_demo);
+                tracing::info!(model = name, is_demo, "the model is ready");
+            }
+            ActorState::Down => {
+                service_manager::status(&format!("no model: {reason}"));
+                tracing::error!(reason, "there is no model; the daemon stays up and says so in /ready");
+            }
+            ActorState::Restarting => {
+                service_manager::status(&format!("restarting the engine: {reason}"));
+                tracing::warn!(reason, "the engine is being restarted");
+            }
+            ActorState::Starting | ActorState::Loading | ActorState::Degraded | ActorState::Disabled => {}
+        }
+    }
+}
+
+/// What has to be ended, in no order.
+struct Running {
+    actors: Actors,
+    chat: ChatService,
+    server: HttpServerHandle,
+    socket: BoundSocket,
+    store: Store,
+}
+
+/// Ends everything: no new questions, running ones get `grace` and are then cancelled, every answer is stored, open
+/// connections end, the socket's file goes, the store is closed. Health and status are answered until the end.
+async fn drain(running: Running, grace: Duration) -> Result<(), DaemonError> {
+    service_manager::stopping();
+    tracing::info!(grace_ms = grace.as_millis() as u64, "draining");
+    let Running { actors, chat, server, socket, store } = running;
+    let report = actors.drain(grace).await;
+    if report.cancelled > 0 {
+        tracing::warn!(count = report.cancelled, "questions were cancelled because the grace time was over");
+    }
+    if !chat.idle(STORE_PATIENCE).await {
+        tracing::error!("some answers could not be stored in time");
+    }
+    server.stop().await;
+    drop(socket);
+    drop(chat);
+    store.close().await?;
+    Ok(())
+}

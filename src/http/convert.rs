@@ -1,0 +1,136 @@
+//! From the types of boca to those of the wire.
+
+use super::error;
+use boca_api as api;
+use boca_api::millis;
+use boca_core::{
+    Answer, LoadProgress, ModelInfo, SamplingOverrides, SourceTrace, Timings, TokenLogprob, Usage,
+};
+
+pub(super) fn usage(usage: &Usage) -> api::Usage {
+    api::Usage {
+        prompt_tokens: usage.prompt_tokens,
+        cached_tokens: usage.cached_tokens,
+        completion_tokens: usage.completion_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        total_tokens: usage.prompt_tokens.saturating_add(usage.completion_tokens),
+    }
+}
+
+pub(super) fn timings(timings: &Timings, usage: &Usage) -> api::Timings {
+    api::Timings {
+        queue_ms: millis(timings.queue),
+        prefill_ms: millis(timings.prefill),
+        decode_ms: millis(timings.decode),
+        time_to_first_token_ms: millis(timings.time_to_first_token),
+        total_ms: millis(timings.total),
+        prefill_tokens_per_s: timings.prefill_tokens_per_s(usage),
+        decode_tokens_per_s: timings.decode_tokens_per_s(usage),
+    }
+}
+
+pub(super) fn source_trace(trace: &SourceTrace) -> api::SourceTrace {
+    let state = match trace.state {
+        boca_core::SourceState::Asked => "asked",
+        boca_core::SourceState::Answering => "answering",
+        boca_core::SourceState::Finished => "finished",
+        boca_core::SourceState::Failed => "failed",
+        boca_core::SourceState::Cancelled => "cancelled",
+    };
+    api::SourceTrace {
+        provider: trace.provider.clone(),
+        state: state.to_owned(),
+        began_ms: millis(trace.began),
+        first_token_ms: trace.first_token.map(millis),
+        ended_ms: trace.ended.map(millis),
+        usage: usage(&trace.usage),
+        error: trace.failure.as_ref().map(error::detail),
+    }
+}
+
+/// The answers of everyone who was asked. With one provider the answer is that one's.
+pub(super) fn source_answers(answer: &Answer) -> Vec<api::SourceAnswer> {
+    vec![api::SourceAnswer {
+        source: answer.model_used.clone(),
+        response: answer.text.clone(),
+        finish_reason: answer.finish_reason.as_str().to_owned(),
+        usage: usage(&answer.usage),
+    }]
+}
+
+pub(super) fn logprob(token: &TokenLogprob) -> api::TokenLogprob {
+    api::TokenLogprob {
+        token: token.chosen.token.clone(),
+        bytes: token.chosen.bytes.clone(),
+        logprob: token.chosen.logprob,
+        top_logprobs: token
+            .top
+            .iter()
+            .map(|top| api::TopLogprob {
+                token: top.token.clone(),
+                bytes: top.bytes.clone(),
+                logprob: top.logprob,
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn load_progress(progress: &LoadProgress) -> api::LoadProgress {
+    let phase = match progress.phase {
+        boca_core::LoadPhase::Checking => "checking",
+        boca_core::LoadPhase::Reading => "reading",
+        boca_core::LoadPhase::WarmingUp => "warming_up",
+    };
+    api::LoadProgress {
+        phase: phase.to_owned(),
+        done_bytes: progress.done_bytes,
+        total_bytes: progress.total_bytes,
+        elapsed_ms: millis(progress.elapsed),
+    }
+}
+
+pub(super) fn model_info(info: ModelInfo) -> api::ModelInfo {
+    api::ModelInfo {
+        name: info.name,
+        is_demo: info.is_demo,
+        source: info.source,
+        architecture: info.architecture,
+        n_parameters: info.n_parameters,
+        n_active_parameters: info.n_active_parameters,
+        weights_bytes: info.weights_bytes,
+        quantization_bits: info.quantization.map(|quantization| quantization.bits),
+        quantization_group_size: info.quantization.map(|quantization| quantization.group_size),
+        n_layers: info.n_layers,
+        n_experts: info.n_experts,
+        n_experts_per_token: info.n_experts_per_token,
+        vocab_size: info.vocab_size,
+        context_tokens: info.context_tokens,
+        kv_bytes_per_token: info.kv_bytes_per_token,
+        recommended_sampling: sampling_fields(info.recommended_sampling),
+        backend: info.backend,
+    }
+}
+
+macro_rules! copy_sampling {
+    ($name:ident, $from:ty => $to:path) => {
+        pub(super) fn $name(from: $from) -> $to {
+            $to {
+                temperature: from.temperature,
+                top_p: from.top_p,
+                top_k: from.top_k,
+                min_p: from.min_p,
+                repetition_penalty: from.repetition_penalty,
+                presence_penalty: from.presence_penalty,
+                frequency_penalty: from.frequency_penalty,
+                seed: from.seed,
+                logit_bias: from.logit_bias,
+                max_tokens: from.max_tokens,
+                thinking: from.thinking,
+                thinking_budget_tokens: from.thinking_budget_tokens,
+            }
+        }
+    };
+}
+
+copy_sampling!(sampling_fields, SamplingOverrides => api::sessions::SamplingFields);
+copy_sampling!(sampling_overrides, api::sessions::SamplingFields => SamplingOverrides);

@@ -1,0 +1,25 @@
+//! HTTP over the Unix socket. Only translates: wire types in, calls of services and handles, wire types out. One file
+//! an API resource, the same names as in `crates/api` and in the commands of `crates/cli`.
+
+mod body;
+mod chat;
+mod context;
+mod convert;
+mod error;
+mod guard;
+mod health;
+mod listener;
+mod metrics;
+mod peer;
+mod query;
+mod requests;
+mod server;
+mod sessions;
+mod sse;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use listener::{BoundSocket, ListenError};
+pub(crate) use server::{HttpServerHandle, Parts, start};

@@ -1,0 +1,66 @@
+//! `GET /api/status`: the daemon, its model, its actors and its store.
+
+use super::context::RequestContext;
+use super::convert;
+use super::error::{self, ApiError};
+use super::server::Parts;
+use crate::chat::mode_name;
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use boca_api::status::{ModelCandidate, RequestCounts, StoreStatus};
+use boca_api::{AgentStatus, ModelStatus, StatusResponse};
+
+pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<HttpResponse, ApiError> {
+    let store = parts.store.status().await.map_err(|error| context.fail(error))?;
+    let settings = parts.settings.current();
+    let files = settings.config_files.iter().map(|path| path.display().to_string());
+    let running = parts.actors.model.queue().running as u64;
+    let all = parts.chat.running().len() as u64;
+    Ok(HttpResponse::Ok().json(StatusResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_s: parts.started.elapsed().as_secs_f64(),
+        socket: parts.socket.display().to_string(),
+        state_dir: settings.daemon.state_dir.display().to_string(),
+        config_files: files.collect(),
+        default_mode: mode_name(&settings.chat.mode).to_owned(),
+        stopping: parts.shutdown.is_requested(),
+        model: model(&parts),
+        agents: agents(&parts),
+        store: StoreStatus {
+            path: store.directory.display().to_string(),
+            size_bytes: store.size_bytes,
+            n_sessions: store.n_sessions,
+            n_damaged_records: store.damaged_records,
+        },
+        requests: RequestCounts { running: running.min(all), queued: all.saturating_sub(running) },
+    }))
+}
+
+fn model(parts: &Parts) -> ModelStatus {
+    let status = parts.actors.model.status();
+    let candidate = |tried: &crate::config::TriedModel| ModelCandidate {
+        path: tried.path.clone(),
+        from: tried.from.to_owned(),
+        outcome: tried.outcome.clone(),
+    };
+    ModelStatus {
+        state: status.state.to_string(),
+        info: status.info.map(convert::model_info),
+        tried: parts.tried.iter().map(candidate).collect(),
+        progress: status.progress.as_ref().map(convert::load_progress),
+        error: status.failure.as_ref().map(error::detail),
+    }
+}
+
+fn agents(parts: &Parts) -> Vec<AgentStatus> {
+    let report = |(name, report): (String, boca_actors::ActorReport)| AgentStatus {
+        name,
+        state: report.state.to_string(),
+        restarts: report.restarts,
+        last_error: report.last_error,
+        mailbox_depth: report.mailbox_depth as u64,
+        mailbox_capacity: report.mailbox_capacity as u64,
+    };
+    parts.actors.states().into_iter().map(report).collect()
+}
