@@ -79,10 +79,11 @@ struct Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        let failure = Failure::new(ErrorCode::Restarting, "the model actor was stopped");
+        // Before the stop, which would let the running request end as if someone had cancelled it.
+        self.queue.engine_gone(self.epoch, &failure.retry_after(Duration::from_secs(1)));
         // An error means that it has ended already.
         self.host.send(EngineCommand::Stop).ok();
-        let failure = Failure::new(ErrorCode::Restarting, "the model actor was stopped");
-        self.queue.engine_gone(self.epoch, &failure.retry_after(Duration::from_secs(1)));
     }
 }
 

@@ -22,6 +22,9 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+/// Places in a mailbox for a heartbeat and a stop, on top of those that calls may take.
+const CONTROL_PLACES: usize = 2;
+
 /// How every child is watched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Supervision {
@@ -213,7 +216,7 @@ impl<A: Supervised> Incarnation<A> {
         };
         let (guard, exited) = exit_guard();
         let factory = Arc::clone(&spec.factory);
-        let capacity = spec.mailbox_capacity;
+        let capacity = spec.mailbox_capacity + CONTROL_PLACES;
         let place = arbiter.as_ref().map_or_else(Arbiter::current, Arbiter::handle);
         let addr = A::start_in_arbiter(&place, move |ctx| {
             ctx.set_mailbox_capacity(capacity);

@@ -1,5 +1,7 @@
 //! The actors as the daemon uses them, over an engine whose every step a test decides.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod answers;
 mod demo_model;
 mod draining;

@@ -56,8 +56,9 @@ fn an_engine_that_ignores_the_deadline_does_not_hold_the_caller() {
             script.step.send(Step::Hold(until_released)).unwrap();
             // Loaded first, so that the deadline meets a generation and not a load.
             until_state(&actors, boca_core::ActorState::Ready).await;
-            let deadline = Instant::now() + Duration::from_millis(200);
+            let deadline = Instant::now() + Duration::from_secs(1);
             let stream = actors.synthesizer.ask(question("a"), deadline).await.unwrap();
+            while script.seen().await != Seen::Holds {}
             let failure = read(stream).await.1.unwrap_err();
             assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
             assert_eq!(actors.model.queue().running, 1, "the engine is still at it");
@@ -76,12 +77,13 @@ fn an_engine_that_never_ends_is_given_up() {
             options.deadline_grace = Duration::from_millis(5);
             options.stuck_after = Duration::from_millis(50);
         },
-        |actors, script| async move {
+        |actors, mut script| async move {
             script.loads();
             let (_release, until_released) = mpsc::channel();
             script.step.send(Step::Hold(until_released)).unwrap();
-            until_state(&actors, boca_core::ActorState::Ready).await;
-            drop(ask(&actors, "a").await.unwrap());
+            let stream = ask(&actors, "a").await.unwrap();
+            while script.seen().await != Seen::Holds {}
+            drop(stream);
             let escalation = actors.escalated().await;
             assert_eq!(escalation.actor, "model");
             assert!(escalation.reason.contains("did not end a generation"), "{escalation}");

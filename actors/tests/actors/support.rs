@@ -40,6 +40,7 @@ pub(crate) enum Step {
 pub(crate) enum Seen {
     LoadBegan,
     Began(String),
+    Holds,
     Ended(String, FinishReason),
     Freed,
 }
@@ -115,7 +116,10 @@ impl Generator for Scripted {
                     let message = "`logit_bias` names no token".into();
                     return Err(EngineError::InvalidRequest { param: "logit_bias".into(), message });
                 }
-                Ok(Step::Hold(until)) => drop(until.recv()),
+                Ok(Step::Hold(until)) => {
+                    self.seen.send(Seen::Holds).ok();
+                    until.recv().ok();
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break FinishReason::Cancelled,
             }
