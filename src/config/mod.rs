@@ -27,8 +27,7 @@ pub(crate) use origin::Origin;
 pub(crate) use places::{Environment, Os};
 pub(crate) use reload::Reloader;
 pub(crate) use settings::{
-    ChatSettings, ClientSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, NamedModel,
-    Settings, StoreSettings, SupervisionSettings,
+    ChatSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, Settings, SupervisionSettings,
 };
 
 use std::collections::BTreeMap;

@@ -80,8 +80,8 @@ async fn the_next_turn_has_the_last_one_as_context_also_after_a_restart() {
 async fn two_questions_of_one_session_are_answered_one_after_the_other() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = TestDaemon::start(settings(directory.path())).await;
-    let first = daemon.client.chat_stream(&question("s", ENDLESS), SILENCE, SILENCE);
-    let mut first = first.await.unwrap();
+    let endless = question("s", ENDLESS);
+    let mut first = daemon.client.chat_stream(&endless, SILENCE, SILENCE).await.unwrap();
     until("running", async || daemon.n_requests().await == 1).await;
     let second = daemon.chat("s", "after that");
     let end_first = async {
