@@ -29,6 +29,8 @@ pub(crate) use reload::Reloader;
 pub(crate) use settings::{
     ChatSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, Settings, SupervisionSettings,
 };
+#[cfg(test)]
+pub(crate) use settings::{ClientSettings, StoreSettings};
 
 use std::collections::BTreeMap;
 
