@@ -6,6 +6,7 @@ use super::linear::Compute;
 use super::pool::WorkerPanic;
 use super::step::Step;
 use crate::checkpoint::ModelConfig;
+use std::ops::Range;
 
 /// Query tokens that share the blocks of keys and values while these are in the cache.
 const UNIT_ROWS: usize = 8;
@@ -57,89 +58,88 @@ impl AttentionPlan {
         }
     }
 
-    /// `out = softmax(queries · keysᵀ) · values`, causal. Both are `[n_rows, n_heads * head_dim]`.
+    /// `out = softmax(queries · keysᵀ) · values`, causal: `[n_rows, n_heads * head_dim]`.
     ///
     /// # Errors
     /// [`WorkerPanic`].
     pub(super) fn run(
         &self,
         compute: &mut Compute,
-        step: &Step,
-        sequences: &[KvSequence],
-        layer: usize,
-        config: &ModelConfig,
-        queries: &[f32],
+        layer: &LayerAttention<'_>,
         out: &mut [f32],
     ) -> Result<(), WorkerPanic> {
-        let (width, head_dim) = (config.n_heads * config.head_dim, config.head_dim);
-        assert!(queries.len() == step.n_rows() * width && out.len() == queries.len(), "attention buffers");
+        assert_eq!(layer.queries.len(), layer.step.n_rows() * layer.width(), "queries");
+        assert_eq!(out.len(), layer.queries.len(), "outputs");
         out.fill(0.0);
         let out = Heads(out.as_mut_ptr());
         let out = &out;
         let kernels = compute.kernels;
         compute.pool.run(self.units.len(), &move |index| {
-            let unit = self.units[index];
-            let heads_of = |row: usize| {
-                let start = row * width + unit.first_head * head_dim;
-                start..start + unit.n_heads * head_dim
-            };
-            run_unit(
-                &kernels,
-                &unit,
-                step,
-                &sequences[unit.chunk],
-                layer,
-                head_dim,
-                |row| &queries[heads_of(row)],
-                |row| {
-                    let range = heads_of(row);
-                    assert!(range.end <= queries.len(), "heads outside their row");
-                    // SAFETY: the range lies in `out`, which is as long as `queries`, and no other unit has these
-                    // heads of this row; the slice of one row is gone before the next is asked for.
-                    unsafe { std::slice::from_raw_parts_mut(out.0.add(range.start), range.len()) }
-                },
-            );
+            let unit = &self.units[index];
+            layer.run_unit(&kernels, unit, |row| {
+                let range = layer.heads_of(unit, row);
+                assert!(range.end <= layer.queries.len(), "heads outside their row");
+                // SAFETY: the range lies in `out`, which is as long as `queries`, and no other unit has these heads
+                // of this row; the slice of one row is gone before the next is asked for.
+                unsafe { std::slice::from_raw_parts_mut(out.0.add(range.start), range.len()) }
+            });
         })
     }
 }
 
-fn run_unit<'a>(
-    kernels: &Kernels,
-    unit: &Unit,
-    step: &Step,
-    sequence: &KvSequence,
-    layer: usize,
-    head_dim: usize,
-    queries_of: impl Fn(usize) -> &'a [f32],
-    outputs_of: impl Fn(usize) -> &'a mut [f32],
-) {
-    let mut largest = [[f32::NEG_INFINITY; MAX_HEADS]; UNIT_ROWS];
-    let mut weight_sums = [[0.0f32; MAX_HEADS]; UNIT_ROWS];
-    let rows = unit.first_row..unit.first_row + unit.n_rows;
-    let last_position = step.position(rows.end - 1);
-    for block in 0..=last_position / KV_BLOCK_TOKENS {
-        let (keys, values) = sequence.block(layer, block, unit.kv_head);
-        for (i, row) in rows.clone().enumerate() {
-            let n_visible = (step.position(row) + 1).saturating_sub(block * KV_BLOCK_TOKENS);
-            if n_visible == 0 {
-                continue;
-            }
-            kernels.attend(&mut AttentionBlock {
-                queries: queries_of(row),
-                keys,
-                values,
-                head_dim,
-                n_tokens: n_visible.min(KV_BLOCK_TOKENS),
-                largest: &mut largest[i][..unit.n_heads],
-                weight_sums: &mut weight_sums[i][..unit.n_heads],
-                outputs: outputs_of(row),
-            });
-        }
+/// What the attention of one layer reads.
+#[derive(Debug)]
+pub(super) struct LayerAttention<'a> {
+    pub(super) step: &'a Step,
+    /// Those of the step's chunks, with the step's own keys and values.
+    pub(super) sequences: &'a [KvSequence],
+    pub(super) layer: usize,
+    pub(super) config: &'a ModelConfig,
+    /// `[n_rows, n_heads * head_dim]`
+    pub(super) queries: &'a [f32],
+}
+
+impl LayerAttention<'_> {
+    fn width(&self) -> usize {
+        self.config.n_heads * self.config.head_dim
     }
-    for (i, row) in rows.enumerate() {
-        for (head, output) in outputs_of(row).chunks_exact_mut(head_dim).enumerate() {
-            let factor = 1.0 / weight_sums[i][head];
-            output.iter_mut().for_each(|number| *number *= factor);
+
+    /// Where a unit's heads of a row are, in queries and outputs.
+    fn heads_of(&self, unit: &Unit, row: usize) -> Range<usize> {
+        let start = row * self.width() + unit.first_head * self.config.head_dim;
+        start..start + unit.n_heads * self.config.head_dim
+    }
+
+    fn run_unit<'o>(&self, kernels: &Kernels, unit: &Unit, outputs_of: impl Fn(usize) -> &'o mut [f32]) {
+        let (step, head_dim) = (self.step, self.config.head_dim);
+        let sequence = &self.sequences[unit.chunk];
+        let mut largest = [[f32::NEG_INFINITY; MAX_HEADS]; UNIT_ROWS];
+        let mut weight_sums = [[0.0f32; MAX_HEADS]; UNIT_ROWS];
+        let rows = unit.first_row..unit.first_row + unit.n_rows;
+        for block in 0..=step.position(rows.end - 1) / KV_BLOCK_TOKENS {
+            let (keys, values) = sequence.block(self.layer, block, unit.kv_head);
+            for (i, row) in rows.clone().enumerate() {
+                let n_visible = (step.position(row) + 1).saturating_sub(block * KV_BLOCK_TOKENS);
+                if n_visible == 0 {
+                    continue;
+                }
+                kernels.attend(&mut AttentionBlock {
+                    queries: &self.queries[self.heads_of(unit, row)],
+                    keys,
+                    values,
+                    head_dim,
+                    n_tokens: n_visible.min(KV_BLOCK_TOKENS),
+                    largest: &mut largest[i][..unit.n_heads],
+                    weight_sums: &mut weight_sums[i][..unit.n_heads],
+                    outputs: outputs_of(row),
+                });
+            }
+        }
+        for (i, row) in rows.enumerate() {
+            for (head, output) in outputs_of(row).chunks_exact_mut(head_dim).enumerate() {
+                let factor = 1.0 / weight_sums[i][head];
+                output.iter_mut().for_each(|number| *number *= factor);
+            }
         }
     }
 }

@@ -118,7 +118,8 @@ impl CpuBackend {
 
 impl Backend for CpuBackend {
     fn describe(&self) -> String {
-        format!("cpu ({}, {} threads)", self.isa, self.threads())
+        let plural = if self.threads() == 1 { "" } else { "s" };
+        format!("cpu ({}, {} thread{plural})", self.isa, self.threads())
     }
 
     fn open(&mut self, max_tokens: usize) -> Result<SequenceId, BackendError> {

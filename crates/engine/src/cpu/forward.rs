@@ -1,6 +1,6 @@
 //! The forward pass of GLM-4 MoE, from token ids to logits.
 
-use super::attention::AttentionPlan;
+use super::attention::{AttentionPlan, LayerAttention};
 use super::experts::Mlps;
 use super::kernels::Rows;
 use super::kv_cache::KvSequence;
@@ -83,7 +83,8 @@ impl Forward {
             write_kv(step, sequences, layer, keys, values);
 
             let attended = self.attended.rows(n_rows, config.n_heads * config.head_dim)?;
-            self.plan.run(compute, step, sequences, layer, config, queries, attended)?;
+            let layer_attention = LayerAttention { step, sequences, layer, config, queries };
+            self.plan.run(compute, &layer_attention, attended)?;
             let projected = self.projected.rows(n_rows, config.hidden_size)?;
             compute.multiply(&[Product::linear(&attention.o_proj, attended, projected)])?;
             compute.kernels.add_scaled(hidden, projected, 1.0);

@@ -97,7 +97,7 @@ impl KvSequence {
         let mut fork = Self::new(self.shape, max_tokens, Arc::clone(&self.reserved))?;
         let n_full = n_tokens / KV_BLOCK_TOKENS;
         fork.blocks.extend_from_slice(&self.blocks[..n_full]);
-        if n_tokens % KV_BLOCK_TOKENS > 0 {
+        if !n_tokens.is_multiple_of(KV_BLOCK_TOKENS) {
             let mut block = fork.new_block()?;
             numbers_of(&mut block).copy_from_slice(&self.blocks[n_full].numbers);
             fork.blocks.push(block);

@@ -22,6 +22,8 @@ mod rope;
 mod router;
 mod scratch;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use isa::Isa;

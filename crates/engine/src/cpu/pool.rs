@@ -8,20 +8,23 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 /// How many times a worker looks for a new region before it parks: 30 to 100 µs, longer than the gap between two
 /// regions of a step and shorter than a user's patience for a busy core.
 const LOOKS_BEFORE_PARKING: u32 = 2_000;
-/// How many times the caller looks for the last worker before it lets other threads run.
-const LOOKS_BEFORE_YIELDING: u32 = 10_000;
+/// How many times the caller looks whether the last worker has left before it parks too. It only comes to that when
+/// the system has given that worker's core to somebody else.
+const LOOKS_BEFORE_WAITING: u32 = 5_000;
 
 /// Set in [`Shared::state`] while workers may join.
 const OPEN: u64 = 1 << 31;
+/// Set in [`Shared::state`] when the caller sleeps until the last worker leaves.
+const WAITING: u64 = 1 << 30;
 /// The workers that are in the region.
-const JOINED: u64 = OPEN - 1;
+const JOINED: u64 = WAITING - 1;
 /// One region later.
 const NEXT_REGION: u64 = 1 << 32;
 
@@ -38,12 +41,14 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Shared {
-    /// `region number << 32 | OPEN | workers that joined`
+    /// `region number << 32 | OPEN | WAITING | workers that joined`
     state: AtomicU64,
     /// The region of that number; valid while it is open or someone is in it.
     region: AtomicPtr<Region<'static>>,
     stop: AtomicBool,
     parked: Vec<AtomicBool>,
+    /// Who to wake when `WAITING` is set.
+    caller: Mutex<Option<Thread>>,
 }
 
 /// One piece of work, on the caller's stack.
@@ -64,6 +69,7 @@ impl Pool {
             region: AtomicPtr::new(ptr::null_mut()),
             stop: AtomicBool::new(false),
             parked: (0..n_workers).map(|_| AtomicBool::new(false)).collect(),
+            caller: Mutex::new(None),
         });
         let mut workers = Vec::with_capacity(n_workers);
         for index in 0..n_workers {
@@ -107,7 +113,8 @@ impl Pool {
         shared.region.store(ptr::from_ref(region).cast_mut().cast(), Ordering::Relaxed);
         let closed = shared.state.load(Ordering::Relaxed);
         debug_assert_eq!(closed & (OPEN | JOINED), 0, "regions do not nest");
-        shared.state.store((closed & !(OPEN | JOINED)).wrapping_add(NEXT_REGION) | OPEN, Ordering::Release);
+        let number = (closed / NEXT_REGION + 1) % NEXT_REGION;
+        shared.state.store((number * NEXT_REGION) | OPEN, Ordering::Release);
         // Pairs with the fence in `park`: either the worker sees the region, or we see that it parks.
         fence(Ordering::SeqCst);
         for (parked, worker) in shared.parked.iter().zip(&self.workers) {
@@ -139,14 +146,16 @@ struct OpenRegion<'a> {
 impl Drop for OpenRegion<'_> {
     fn drop(&mut self) {
         self.shared.state.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 0;
-        while self.shared.state.load(Ordering::Acquire) & JOINED != 0 {
-            looks += 1;
-            if looks < LOOKS_BEFORE_YIELDING {
-                std::hint::spin_loop();
-            } else {
-                thread::yield_now();
+        for _ in 0..LOOKS_BEFORE_WAITING {
+            if self.shared.is_empty() {
+                return;
             }
+            std::hint::spin_loop();
+        }
+        *self.shared.caller() = Some(thread::current());
+        self.shared.state.fetch_or(WAITING, Ordering::AcqRel);
+        while !self.shared.is_empty() {
+            thread::park();
         }
     }
 }
@@ -161,7 +170,7 @@ impl Shared {
                 // zero again, and this thread is counted there until `leave`.
                 let region = unsafe { &*self.region.load(Ordering::Relaxed) };
                 region.take_units();
-                self.state.fetch_sub(1, Ordering::Release);
+                self.leave();
                 looks = 0;
             } else if looks < LOOKS_BEFORE_PARKING {
                 looks += 1;
@@ -185,6 +194,26 @@ impl Shared {
         }
         *last_region = state / NEXT_REGION;
         true
+    }
+
+    fn leave(&self) {
+        let before = self.state.fetch_sub(1, Ordering::AcqRel);
+        if before & WAITING != 0
+            && before & JOINED == 1
+            && let Some(caller) = &*self.caller()
+        {
+            caller.unpark();
+        }
+    }
+
+    /// Whether all workers have left.
+    fn is_empty(&self) -> bool {
+        self.state.load(Ordering::Acquire) & JOINED == 0
+    }
+
+    fn caller(&self) -> MutexGuard<'_, Option<Thread>> {
+        // Nothing that holds the lock can panic half-way.
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn park(&self, index: usize, last_region: u64) {

@@ -1,19 +1,22 @@
 //! Products with affine-quantised rows.
 
 use super::super::lanes::Lanes;
-use super::panel::{AffineRows, MAX_GROUPS, Panel, is_few};
-use super::{BLOCK, ROWS, tile};
+use super::panel::{AffineRows, Panel, Rows, Storage};
+use super::{BLOCK, MIN_GROUP, ROWS};
 use crate::checkpoint::FloatType;
 
-/// Scale and bias of each group of one block of one row.
+/// Groups of a block at most.
+const MAX_GROUPS: usize = BLOCK / MIN_GROUP;
+
+/// Scale or bias of each group of one block of one row.
 type Factors = [f32; MAX_GROUPS];
 
-/// The whole panel of `BITS`-bit rows.
+/// A panel of `BITS`-bit rows with one to three activation rows.
 ///
 /// # Safety
 /// The instruction set of `V` exists, and `rows` are those of `panel`.
-pub(super) unsafe fn multiply<V: Lanes, const BITS: usize>(panel: &Panel<'_>, rows: &AffineRows<'_>) {
-    // SAFETY: passed on; `R` equals the number of activation rows in the first three cases.
+pub(super) unsafe fn multiply_few<V: Lanes, const BITS: usize>(panel: &Panel<'_>, rows: &AffineRows<'_>) {
+    // SAFETY: passed on; `R` is the number of activation rows.
     unsafe {
         match panel.n_rows() {
             1 => V::vectorize(
@@ -24,23 +27,10 @@ pub(super) unsafe fn multiply<V: Lanes, const BITS: usize>(panel: &Panel<'_>, ro
                 #[inline(always)]
                 || few::<V, BITS, 2>(panel, rows),
             ),
-            3 => V::vectorize(
+            _ => V::vectorize(
                 #[inline(always)]
                 || few::<V, BITS, 3>(panel, rows),
             ),
-            n_rows => {
-                debug_assert!(!is_few(n_rows));
-                V::vectorize(
-                    #[inline(always)]
-                    || {
-                        tile::multiply::<V>(
-                            panel,
-                            #[inline(always)]
-                            |row, column, n, out| unpack::<V, BITS>(rows, panel.n_in(), row, column, n, out),
-                        )
-                    },
-                )
-            }
         }
     }
 }
@@ -73,22 +63,24 @@ unsafe fn few<V: Lanes, const BITS: usize, const R: usize>(panel: &Panel<'_>, ro
                 });
                 let x: [*const f32; R] = std::array::from_fn(|r| panel.x(r, block));
                 let mut sums = [[V::splat(0.0); R]; ROWS];
-                for (group, start) in (0..n).step_by(rows.group_size).enumerate() {
+                let (mut column, mut byte) = (0, 0);
+                for group in 0..n >> rows.group_shift {
                     let scale: [V; ROWS] = std::array::from_fn(|w| V::splat(scales[w][group]));
                     let bias: [V; ROWS] = std::array::from_fn(|w| V::splat(biases[w][group]));
-                    for column in (start..start + rows.group_size).step_by(V::N) {
+                    for _ in 0..(1 << rows.group_shift) / V::N {
                         let x: [V; R] = std::array::from_fn(|r| V::load(x[r].add(column)));
                         for w in 0..ROWS {
-                            let q = V::unpack::<BITS>(packed[w].add(column * BITS / 8));
-                            let weight = q.mul_add(scale[w], bias[w]);
+                            let weight = V::unpack::<BITS>(packed[w].add(byte)).mul_add(scale[w], bias[w]);
                             for r in 0..R {
                                 sums[w][r] = weight.mul_add(x[r], sums[w][r]);
                             }
                         }
+                        column += V::N;
+                        byte += V::N * BITS / 8;
                     }
                 }
-                for w in 0..ROWS.min(outs.end - out) {
-                    for (r, sum) in sums[w].iter().enumerate() {
+                for (w, sums) in sums.iter().enumerate().take(outs.end - out) {
+                    for (r, sum) in sums.iter().enumerate() {
                         panel.add(r, out + w, block == 0, sum.sum());
                     }
                 }
@@ -97,50 +89,40 @@ unsafe fn few<V: Lanes, const BITS: usize, const R: usize>(panel: &Panel<'_>, ro
     }
 }
 
-/// A whole row as floats.
+/// The very values that [`few`] uses, as floats; see [`super::panel::Unpack`].
 ///
 /// # Safety
-/// Inside `V::vectorize`; `row` is a row of the matrix, `out` is valid for `n_in` writes.
-#[inline(always)]
-pub(super) unsafe fn unpack_row<V: Lanes, const BITS: usize>(
-    rows: &AffineRows<'_>,
-    n_in: usize,
-    row: usize,
-    out: *mut f32,
-) {
-    for block in (0..n_in).step_by(BLOCK) {
-        // SAFETY: blocks lie inside the row and inside `out`.
-        unsafe { unpack::<V, BITS>(rows, n_in, row, block, BLOCK.min(n_in - block), out.add(block)) }
-    }
-}
-
-/// `n` columns of a row from `column` on, as floats: the very values that [`few`] uses.
-///
-/// # Safety
-/// Inside `V::vectorize`; the columns lie in the row, begin at a block, and are at most [`BLOCK`]; `out` is valid for
-/// `n` writes.
-#[inline(always)]
-unsafe fn unpack<V: Lanes, const BITS: usize>(
-    rows: &AffineRows<'_>,
-    n_in: usize,
+/// As there; `rows` are of `BITS` bits.
+pub(super) unsafe fn unpack<V: Lanes, const BITS: usize>(
+    rows: &Rows<'_>,
     row: usize,
     column: usize,
     n: usize,
     out: *mut f32,
 ) {
-    let mut scales = [0.0; MAX_GROUPS];
-    let mut biases = [0.0; MAX_GROUPS];
+    let n_in = rows.n_in();
+    let Storage::Affine { rows, .. } = &rows.storage else { unreachable!("affine rows") };
     // SAFETY: the columns lie in the row, and groups are multiples of the lanes.
     unsafe {
-        read_factors(rows, rows.scales, n_in, row, column, n, &mut scales);
-        read_factors(rows, rows.biases, n_in, row, column, n, &mut biases);
-        let packed = rows.packed.as_ptr().add((row * n_in + column) * BITS / 8);
-        for (group, start) in (0..n).step_by(rows.group_size).enumerate() {
-            let (scale, bias) = (V::splat(scales[group]), V::splat(biases[group]));
-            for i in (start..start + rows.group_size).step_by(V::N) {
-                V::unpack::<BITS>(packed.add(i * BITS / 8)).mul_add(scale, bias).store(out.add(i));
-            }
-        }
+        V::vectorize(
+            #[inline(always)]
+            || {
+                let mut scales = [0.0; MAX_GROUPS];
+                let mut biases = [0.0; MAX_GROUPS];
+                read_factors(rows, rows.scales, n_in, row, column, n, &mut scales);
+                read_factors(rows, rows.biases, n_in, row, column, n, &mut biases);
+                let packed = rows.packed.as_ptr().add((row * n_in + column) * BITS / 8);
+                let (mut column, mut byte) = (0, 0);
+                for group in 0..n >> rows.group_shift {
+                    let (scale, bias) = (V::splat(scales[group]), V::splat(biases[group]));
+                    for _ in 0..(1 << rows.group_shift) / V::N {
+                        V::unpack::<BITS>(packed.add(byte)).mul_add(scale, bias).store(out.add(column));
+                        column += V::N;
+                        byte += V::N * BITS / 8;
+                    }
+                }
+            },
+        )
     }
 }
 
@@ -159,8 +141,8 @@ unsafe fn read_factors(
     n: usize,
     out: &mut Factors,
 ) {
-    let first = (row * n_in + column) / rows.group_size;
-    let n_groups = n / rows.group_size;
+    let first = (row * n_in + column) >> rows.group_shift;
+    let n_groups = n >> rows.group_shift;
     // SAFETY: there is one factor for each group of the matrix, and these groups lie in the row.
     unsafe {
         match rows.float {

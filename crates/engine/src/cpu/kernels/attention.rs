@@ -132,8 +132,8 @@ unsafe fn add_values<V: Lanes, const R: usize>(
     unsafe {
         for column in (0..whole).step_by(V::N) {
             let mut sums: [V; R] = std::array::from_fn(|r| V::load(outputs.add(r * head_dim + column)));
-            for token in 0..n_tokens {
-                let value = V::load(block.values.as_ptr().add(token * head_dim + column));
+            for (token, value) in block.values.chunks_exact(head_dim).enumerate().take(n_tokens) {
+                let value = V::load(value.as_ptr().add(column));
                 for r in 0..R {
                     sums[r] = V::splat(weights[r][token]).mul_add(value, sums[r]);
                 }

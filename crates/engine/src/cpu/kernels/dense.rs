@@ -1,7 +1,7 @@
 //! Products with unquantised rows.
 
 use super::super::lanes::{Lanes, MAX_LANES};
-use super::panel::{Panel, is_few};
+use super::panel::{Panel, Rows, Storage};
 use super::{BLOCK, ROWS, tile};
 
 /// Const parameter for bfloat16 rows.
@@ -11,12 +11,12 @@ pub(super) const F16: u8 = 1;
 /// Const parameter for IEEE single rows.
 pub(super) const F32: u8 = 2;
 
-/// The whole panel of `FLOAT` rows.
+/// A panel of `FLOAT` rows with one to three activation rows.
 ///
 /// # Safety
 /// The instruction set of `V` exists, and `values` are those of `panel`.
-pub(super) unsafe fn multiply<V: Lanes, const FLOAT: u8>(panel: &Panel<'_>, values: &[u8]) {
-    // SAFETY: passed on; `R` equals the number of activation rows in the first three cases.
+pub(super) unsafe fn multiply_few<V: Lanes, const FLOAT: u8>(panel: &Panel<'_>, values: &[u8]) {
+    // SAFETY: passed on; `R` is the number of activation rows.
     unsafe {
         match panel.n_rows() {
             1 => V::vectorize(
@@ -27,25 +27,10 @@ pub(super) unsafe fn multiply<V: Lanes, const FLOAT: u8>(panel: &Panel<'_>, valu
                 #[inline(always)]
                 || few::<V, FLOAT, 2>(panel, values),
             ),
-            3 => V::vectorize(
+            _ => V::vectorize(
                 #[inline(always)]
                 || few::<V, FLOAT, 3>(panel, values),
             ),
-            n_rows => {
-                debug_assert!(!is_few(n_rows));
-                V::vectorize(
-                    #[inline(always)]
-                    || {
-                        tile::multiply::<V>(
-                            panel,
-                            #[inline(always)]
-                            |row, column, n, out| {
-                                unpack::<V, FLOAT>(values, panel.n_in(), row, column, n, out);
-                            },
-                        )
-                    },
-                )
-            }
         }
     }
 }
@@ -91,8 +76,8 @@ unsafe fn few<V: Lanes, const FLOAT: u8, const R: usize>(panel: &Panel<'_>, valu
                         }
                     }
                 }
-                for w in 0..ROWS.min(outs.end - out) {
-                    for (r, sum) in sums[w].iter().enumerate() {
+                for (w, sums) in sums.iter().enumerate().take(outs.end - out) {
+                    for (r, sum) in sums.iter().enumerate() {
                         panel.add(r, out + w, block == 0, sum.sum());
                     }
                 }
@@ -101,32 +86,37 @@ unsafe fn few<V: Lanes, const FLOAT: u8, const R: usize>(panel: &Panel<'_>, valu
     }
 }
 
-/// `n` columns of a row from `column` on, as floats.
+/// The very values that [`few`] uses, as floats; see [`super::panel::Unpack`].
 ///
 /// # Safety
-/// Inside `V::vectorize`; the columns lie in the row; `out` is valid for `n` writes.
-#[inline(always)]
+/// As there; `rows` are of format `FLOAT`.
 pub(super) unsafe fn unpack<V: Lanes, const FLOAT: u8>(
-    values: &[u8],
-    n_in: usize,
+    rows: &Rows<'_>,
     row: usize,
     column: usize,
     n: usize,
     out: *mut f32,
 ) {
+    let n_in = rows.n_in();
+    let Storage::Dense { values, .. } = &rows.storage else { unreachable!("dense rows") };
     // SAFETY: whole vectors lie in the row and in `out`; what is left over is copied number by number.
     unsafe {
-        let from = values.as_ptr().add((row * n_in + column) * size_bytes::<FLOAT>());
-        let whole = n - n % V::N;
-        for i in (0..whole).step_by(V::N) {
-            widen::<V, FLOAT>(from.add(i * size_bytes::<FLOAT>())).store(out.add(i));
-        }
-        if whole < n {
-            let mut part = [0.0; MAX_LANES];
-            widen_part::<V, FLOAT>(from.add(whole * size_bytes::<FLOAT>()), n - whole)
-                .store(part.as_mut_ptr());
-            std::ptr::copy_nonoverlapping(part.as_ptr(), out.add(whole), n - whole);
-        }
+        V::vectorize(
+            #[inline(always)]
+            || {
+                let from = values.as_ptr().add((row * n_in + column) * size_bytes::<FLOAT>());
+                let whole = n - n % V::N;
+                for i in (0..whole).step_by(V::N) {
+                    widen::<V, FLOAT>(from.add(i * size_bytes::<FLOAT>())).store(out.add(i));
+                }
+                if whole < n {
+                    let mut part = [0.0; MAX_LANES];
+                    let from = from.add(whole * size_bytes::<FLOAT>());
+                    widen_part::<V, FLOAT>(from, n - whole).store(part.as_mut_ptr());
+                    std::ptr::copy_nonoverlapping(part.as_ptr(), out.add(whole), n - whole);
+                }
+            },
+        )
     }
 }
 

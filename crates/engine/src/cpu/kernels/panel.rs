@@ -1,7 +1,7 @@
 //! What a matrix kernel works on, checked once, and the choice of the way through it.
 
 use super::super::lanes::Lanes;
-use super::{MAX_ACTIVATIONS, MIN_GROUP, affine, dense};
+use super::{BLOCK, MAX_ACTIVATIONS, affine, dense, tile};
 use crate::checkpoint::{FloatType, Matrix, MatrixData};
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use std::ops::Range;
 pub(crate) struct Rows<'a> {
     n_out: usize,
     n_in: usize,
-    storage: Storage<'a>,
+    pub(super) storage: Storage<'a>,
 }
 
 /// How rows are stored. The bytes may begin at any address.
@@ -25,8 +25,8 @@ pub(super) enum Storage<'a> {
 /// Packed numbers and their factors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AffineRows<'a> {
-    /// 32, 64 or 128.
-    pub(super) group_size: usize,
+    /// Binary logarithm of the group size, which is 32, 64 or 128.
+    pub(super) group_shift: u32,
     /// `[n_out, n_in * bits / 8]`
     pub(super) packed: &'a [u8],
     /// Format of both factors.
@@ -55,7 +55,10 @@ impl<'a> Rows<'a> {
                 let (packed, scales, biases): (&[u8], &[u8], &[u8]) = (packed, scales, biases);
                 let group_size = *group_size;
                 assert!(matches!(bits, 2 | 3 | 4 | 5 | 6 | 8), "{bits} bits");
-                assert!(matches!(group_size, 32 | 64 | 128) && n_in % group_size == 0, "group {group_size}");
+                assert!(
+                    matches!(group_size, 32 | 64 | 128) && n_in.is_multiple_of(group_size),
+                    "group {group_size}"
+                );
                 assert_eq!(
                     Some(packed.len()),
                     n_values.checked_mul(usize::from(*bits)).map(|n| n / 8),
@@ -63,7 +66,8 @@ impl<'a> Rows<'a> {
                 );
                 let factor_bytes = n_values / group_size * float.size_bytes();
                 assert!(scales.len() == factor_bytes && biases.len() == factor_bytes, "scales and biases");
-                let rows = AffineRows { group_size, packed, float: *float, scales, biases };
+                let group_shift = group_size.trailing_zeros();
+                let rows = AffineRows { group_shift, packed, float: *float, scales, biases };
                 Storage::Affine { bits: *bits, rows }
             }
         };
@@ -115,6 +119,10 @@ impl<'a> Panel<'a> {
         Self { rows, outs, bias, x, n_rows, y }
     }
 
+    pub(super) fn rows(&self) -> &Rows<'a> {
+        &self.rows
+    }
+
     pub(super) fn n_in(&self) -> usize {
         self.rows.n_in
     }
@@ -157,6 +165,13 @@ impl<'a> Panel<'a> {
     }
 }
 
+/// Writes `n` weights of a row from a column on as floats: `(rows, row, column, n, out)`.
+///
+/// # Safety
+/// The instruction set that it was made for exists; the columns lie in the row, begin at a multiple of
+/// [`super::BLOCK`], and are at most as many; `out` is valid for `n` writes.
+pub(super) type Unpack = unsafe fn(&Rows<'_>, usize, usize, usize, *mut f32);
+
 /// The whole panel.
 ///
 /// # Safety
@@ -167,19 +182,22 @@ pub(super) unsafe fn multiply<V: Lanes>(panel: &Panel<'_>) {
     }
     // SAFETY: the slices fit by construction; the const parameters are those of the storage.
     unsafe {
+        if panel.n_rows > MAX_ACTIVATIONS {
+            return tile::multiply::<V>(panel, unpack_of::<V>(&panel.rows));
+        }
         match panel.rows.storage {
             Storage::Dense { float, values } => match float {
-                FloatType::Bf16 => dense::multiply::<V, { dense::BF16 }>(panel, values),
-                FloatType::F16 => dense::multiply::<V, { dense::F16 }>(panel, values),
-                FloatType::F32 => dense::multiply::<V, { dense::F32 }>(panel, values),
+                FloatType::Bf16 => dense::multiply_few::<V, { dense::BF16 }>(panel, values),
+                FloatType::F16 => dense::multiply_few::<V, { dense::F16 }>(panel, values),
+                FloatType::F32 => dense::multiply_few::<V, { dense::F32 }>(panel, values),
             },
             Storage::Affine { bits, rows } => match bits {
-                2 => affine::multiply::<V, 2>(panel, &rows),
-                3 => affine::multiply::<V, 3>(panel, &rows),
-                4 => affine::multiply::<V, 4>(panel, &rows),
-                5 => affine::multiply::<V, 5>(panel, &rows),
-                6 => affine::multiply::<V, 6>(panel, &rows),
-                _ => affine::multiply::<V, 8>(panel, &rows),
+                2 => affine::multiply_few::<V, 2>(panel, &rows),
+                3 => affine::multiply_few::<V, 3>(panel, &rows),
+                4 => affine::multiply_few::<V, 4>(panel, &rows),
+                5 => affine::multiply_few::<V, 5>(panel, &rows),
+                6 => affine::multiply_few::<V, 6>(panel, &rows),
+                _ => affine::multiply_few::<V, 8>(panel, &rows),
             },
         }
     }
@@ -190,37 +208,27 @@ pub(super) unsafe fn multiply<V: Lanes>(panel: &Panel<'_>) {
 /// # Safety
 /// The instruction set of `V` exists, `row < n_out`, `out.len() == n_in`.
 pub(super) unsafe fn unpack_row<V: Lanes>(rows: &Rows<'_>, row: usize, out: &mut [f32]) {
-    let (n_in, out) = (rows.n_in, out.as_mut_ptr());
-    // SAFETY: as the caller vouches; the slices fit by construction.
-    unsafe {
-        match rows.storage {
-            Storage::Dense { float, values } => V::vectorize(
-                #[inline(always)]
-                || match float {
-                    FloatType::Bf16 => dense::unpack::<V, { dense::BF16 }>(values, n_in, row, 0, n_in, out),
-                    FloatType::F16 => dense::unpack::<V, { dense::F16 }>(values, n_in, row, 0, n_in, out),
-                    FloatType::F32 => dense::unpack::<V, { dense::F32 }>(values, n_in, row, 0, n_in, out),
-                },
-            ),
-            Storage::Affine { bits, rows } => V::vectorize(
-                #[inline(always)]
-                || match bits {
-                    2 => affine::unpack_row::<V, 2>(&rows, n_in, row, out),
-                    3 => affine::unpack_row::<V, 3>(&rows, n_in, row, out),
-                    4 => affine::unpack_row::<V, 4>(&rows, n_in, row, out),
-                    5 => affine::unpack_row::<V, 5>(&rows, n_in, row, out),
-                    6 => affine::unpack_row::<V, 6>(&rows, n_in, row, out),
-                    _ => affine::unpack_row::<V, 8>(&rows, n_in, row, out),
-                },
-            ),
-        }
+    let unpack = unpack_of::<V>(rows);
+    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+        // SAFETY: as the caller vouches: all blocks of `out` are columns of the row.
+        unsafe { unpack(rows, row, block * BLOCK, out.len(), out.as_mut_ptr()) }
     }
 }
 
-/// Whether weights are unpacked in registers, or into a tile that all rows share.
-pub(super) fn is_few(n_rows: usize) -> bool {
-    n_rows <= MAX_ACTIVATIONS
+fn unpack_of<V: Lanes>(rows: &Rows<'_>) -> Unpack {
+    match rows.storage {
+        Storage::Dense { float, .. } => match float {
+            FloatType::Bf16 => dense::unpack::<V, { dense::BF16 }>,
+            FloatType::F16 => dense::unpack::<V, { dense::F16 }>,
+            FloatType::F32 => dense::unpack::<V, { dense::F32 }>,
+        },
+        Storage::Affine { bits, .. } => match bits {
+            2 => affine::unpack::<V, 2>,
+            3 => affine::unpack::<V, 3>,
+            4 => affine::unpack::<V, 4>,
+            5 => affine::unpack::<V, 5>,
+            6 => affine::unpack::<V, 6>,
+            _ => affine::unpack::<V, 8>,
+        },
+    }
 }
-
-/// Factors of a block: at most [`super::BLOCK`] / [`MIN_GROUP`] groups.
-pub(super) const MAX_GROUPS: usize = super::BLOCK / MIN_GROUP;

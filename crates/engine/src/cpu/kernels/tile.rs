@@ -1,34 +1,40 @@
 //! Many activation rows: weight rows are unpacked once into a small buffer, which all of them use.
 
 use super::super::lanes::{Lanes, MAX_LANES};
-use super::panel::Panel;
+use super::panel::{Panel, Unpack};
 use super::{BLOCK, MAX_ACTIVATIONS, ROWS, TILE_ROWS};
 
-/// The whole panel; `unpack(row, column, n, out)` writes `n` weights of a row.
+/// The whole panel, whose rows `unpack` unpacks.
 ///
 /// # Safety
-/// Inside `V::vectorize`; `unpack` writes exactly `n` floats when the columns lie in the row and are at most
-/// [`BLOCK`].
-#[inline(always)]
-pub(super) unsafe fn multiply<V: Lanes>(panel: &Panel<'_>, unpack: impl Fn(usize, usize, usize, *mut f32)) {
+/// The instruction set of `V` exists; `unpack` is for it and for the panel's rows.
+pub(super) unsafe fn multiply<V: Lanes>(panel: &Panel<'_>, unpack: Unpack) {
     let mut tile = [0.0f32; TILE_ROWS * BLOCK];
     let (n_in, n_rows, outs) = (panel.n_in(), panel.n_rows(), panel.outs());
     for out in outs.clone().step_by(TILE_ROWS) {
         let n_tile = TILE_ROWS.min(outs.end - out);
         for block in (0..n_in).step_by(BLOCK) {
             let n = BLOCK.min(n_in - block);
-            for (w, row) in tile.chunks_exact_mut(BLOCK).take(n_tile).enumerate() {
-                unpack(out + w, block, n, row.as_mut_ptr());
-            }
-            for first in (0..n_rows).step_by(MAX_ACTIVATIONS) {
-                // SAFETY: rows from `first` on exist as counted; the tile holds `n_tile` rows of `n` weights.
-                unsafe {
-                    match n_rows - first {
-                        1 => multiply_tile::<V, 1>(panel, &tile, out, n_tile, block, n, first),
-                        2 => multiply_tile::<V, 2>(panel, &tile, out, n_tile, block, n, first),
-                        _ => multiply_tile::<V, MAX_ACTIVATIONS>(panel, &tile, out, n_tile, block, n, first),
-                    }
+            // SAFETY: rows `out..out + n_tile` and columns `block..block + n` exist, and a row of the tile holds
+            // `BLOCK` floats; activation rows from `first` on exist as counted.
+            unsafe {
+                for (w, row) in tile.chunks_exact_mut(BLOCK).take(n_tile).enumerate() {
+                    unpack(panel.rows(), out + w, block, n, row.as_mut_ptr());
                 }
+                V::vectorize(
+                    #[inline(always)]
+                    || {
+                        for first in (0..n_rows).step_by(MAX_ACTIVATIONS) {
+                            match n_rows - first {
+                                1 => multiply_tile::<V, 1>(panel, &tile, out, n_tile, block, n, first),
+                                2 => multiply_tile::<V, 2>(panel, &tile, out, n_tile, block, n, first),
+                                _ => multiply_tile::<V, MAX_ACTIVATIONS>(
+                                    panel, &tile, out, n_tile, block, n, first,
+                                ),
+                            }
+                        }
+                    },
+                );
             }
         }
     }
