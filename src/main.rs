@@ -3,10 +3,13 @@
 //! This file is the table of contents: it reads the command line, hands over to the command, and is the only place
 //! that ends the process.
 
+mod chat;
 mod commands;
 mod config;
+mod daemon;
 mod demo_model;
 mod exit;
+mod http;
 mod service_manager;
 mod signals;
 mod telemetry;
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
         Err(error) => return told_by_clap(&error).into(),
     };
     let exit = match cli.command {
+        Command::Serve(args) => commands::serve(&cli.common, args, end_now),
         Command::Config(command) => commands::config(&cli.common, &command),
         Command::Model(command) => commands::model(&cli.common, &command),
         Command::Client(command) => commands::client(&cli.common, command),

@@ -4,10 +4,12 @@ mod client;
 mod config;
 mod model;
 mod output;
+mod serve;
 
 pub(crate) use client::client;
 pub(crate) use config::config;
 pub(crate) use model::model;
+pub(crate) use serve::serve;
 
 use crate::config::{ConfigError, Environment, Flags, Loaded};
 use crate::exit::Exit;
@@ -54,6 +56,8 @@ impl CommonArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the daemon in the foreground
+    Serve(serve::ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Look at a model without a daemon

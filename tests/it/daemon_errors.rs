@@ -181,7 +181,8 @@ fn a_full_queue_is_a_429_and_never_a_wait() {
         until("two refusals", || (clients.iter().filter(|c| c.is_finished()).count() >= 2).then_some(()));
         // Hanging up makes place for the one that waits.
         drop(running);
-        let mut statuses: Vec<u16> = clients.into_iter().map(|client| client.join().unwrap().status).collect();
+        let mut statuses: Vec<u16> =
+            clients.into_iter().map(|client| client.join().unwrap().status).collect();
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 429, 429]);
     });

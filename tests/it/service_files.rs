@@ -46,13 +46,14 @@ fn systemd_finds_nothing_to_complain_about() {
     assert!(version.status.success());
     let home = Home::new();
     // The check wants an executable that exists; %h would be this user's own home.
-    let text = std::fs::read_to_string(repository_file("systemd/boca.service")).unwrap();
-    let text = text.replace("%h/.local/bin/boca", env!("CARGO_BIN_EXE_boca"));
-    home.write(&home.path("boca.service"), &text);
-    let output = home
-        .command_of("systemd-analyze", &["verify", "--user", "--man=no", "boca.service"])
-        .output()
-        .unwrap();
+    let service = std::fs::read_to_string(repository_file("systemd/boca.service")).unwrap();
+    home.write(
+        &home.path("boca.service"),
+        &service.replace("%h/.local/bin/boca", env!("CARGO_BIN_EXE_boca")),
+    );
+    std::fs::copy(repository_file("systemd/boca.socket"), home.path("boca.socket")).unwrap();
+    let args = ["verify", "--user", "--man=no", "./boca.service", "./boca.socket"];
+    let output = home.command_of("systemd-analyze", &args).output().unwrap();
     // It ends with 0 even for unknown keys; what it writes is what counts.
     let said = String::from_utf8_lossy(&output.stderr);
     let about_us: Vec<&str> = said.lines().filter(|line| line.contains("boca")).collect();
@@ -88,6 +89,27 @@ fn systemd_is_told_when_the_daemon_is_ready_and_when_it_stops() {
     let ended = daemon.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     hear_until("STOPPING=1");
+}
+
+#[test]
+fn a_socket_held_by_systemd_starts_the_daemon() {
+    // Part of systemd, but not of every installation.
+    if Command::new("systemd-socket-activate").arg("--version").output().is_err() {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.path("run/boca/boca.sock");
+    let unit = std::fs::read_to_string(repository_file("systemd/boca.socket")).unwrap();
+    let listens = unit.lines().find_map(|line| line.strip_prefix("ListenStream=")).unwrap();
+    assert_eq!(listens.replace("%t", home.path("run").to_str().unwrap()), socket.to_str().unwrap());
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let args = ["-E", "XDG_RUNTIME_DIR", "-l", socket.to_str().unwrap(), env!("CARGO_BIN_EXE_boca"), "serve"];
+    let daemon = Daemon::spawn_command(home.command_of("systemd-socket-activate", &args), socket.clone());
+    daemon.wait_until_ready();
+    assert_eq!(daemon.get("/api/status").expect(200).json()["socket"].as_str(), socket.to_str());
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(socket.exists(), "a socket that systemd made is systemd's to remove");
 }
 
 #[test]

@@ -6,9 +6,9 @@ mod http;
 mod patience;
 mod stream;
 
-pub(crate) use daemon::{Daemon, Ended};
+pub(crate) use daemon::Daemon;
 pub(crate) use home::{Home, stderr, stdout};
-pub(crate) use http::{Connection, Reply, events};
+pub(crate) use http::Connection;
 pub(crate) use patience::{PATIENCE, until};
 pub(crate) use stream::EventStream;
 
