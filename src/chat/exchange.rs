@@ -86,7 +86,7 @@ struct Outcome {
 
 impl Run {
     /// Answers, stores, tells.
-    pub(super) async fn to_its_end(mut self) {
+    pub(super) async fn complete(mut self) {
         let outcome = self.answer().await;
         if let Err(failure) = &outcome {
             tracing::debug!(

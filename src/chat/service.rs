@@ -94,7 +94,7 @@ impl ChatService {
             registration,
             events: sender,
         };
-        self.runtime.spawn(run.to_its_end());
+        self.runtime.spawn(run.complete());
         Ok(Exchange { session_id, events })
     }
 
