@@ -215,7 +215,7 @@ impl<'a> Finder<'a> {
                 }
                 let empty =
                     MatrixData::Dense { float: FloatType::F32, values: TensorBytes::owned(Vec::new()) };
-                vec![Matrix { n_out, n_in, data: empty }; n]
+                vec![Matrix { n_out, n_in, data: empty }]
             }
         }
     }
@@ -256,7 +256,7 @@ impl<'a> Finder<'a> {
             bits = declared.bits.unwrap_or(bits);
             group_size = declared.group_size.unwrap_or(group_size);
         }
-        if n_in % group_size != 0 {
+        if !n_in.is_multiple_of(group_size) {
             return Err(self.wrong_tensor(
                 scales,
                 format!("no scales, as rows of {n_in} numbers do not divide into groups of {group_size}"),

@@ -68,6 +68,8 @@ const MOST_HEADS: usize = 4096;
 const MOST_HEAD_DIM: usize = 4096;
 const MOST_WIDTH: usize = 1 << 20;
 const MOST_EXPERTS: usize = 1 << 14;
+/// In all layers together; GLM-4.5 has 14,240. It bounds what a search for their tensors may take.
+const MOST_EXPERTS_IN_ALL: usize = 1 << 17;
 const MOST_SHARED_EXPERTS: usize = 256;
 const MOST_TOKENS: usize = 1 << 24;
 const MOST_POSITIONS: usize = 1 << 28;
@@ -86,7 +88,7 @@ impl ModelConfig {
         let n_layers = config.count("num_hidden_layers", 1..=MOST_LAYERS)?;
         let n_heads = config.count("num_attention_heads", 1..=MOST_HEADS)?;
         let n_kv_heads = config.count("num_key_value_heads", 1..=n_heads)?;
-        if n_heads % n_kv_heads != 0 {
+        if !n_heads.is_multiple_of(n_kv_heads) {
             let expected = format!("a divisor of `num_attention_heads` ({n_heads})");
             return Err(config.error("num_key_value_heads", &expected, n_kv_heads.to_string()));
         }
@@ -193,7 +195,7 @@ fn rope(config: Fields<'_>, head_dim: usize) -> Result<Rope, CheckpointError> {
     })?;
     let factor = value("partial_rotary_factor", 1.0)?.unwrap_or(0.5);
     let rotary_dim = (head_dim as f64 * factor) as usize;
-    if rotary_dim == 0 || rotary_dim % 2 != 0 {
+    if rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
         let expected = format!("a share of `head_dim` ({head_dim}) that is even and not 0");
         return Err(config.error(
             "partial_rotary_factor",
@@ -227,9 +229,13 @@ fn experts(config: Fields<'_>, n_layers: usize) -> Result<Experts, CheckpointErr
             topk_group: 1,
         });
     }
+    if n_experts * n_layers > MOST_EXPERTS_IN_ALL {
+        let expected = format!("at most {MOST_EXPERTS_IN_ALL} experts in {n_layers} layers together");
+        return Err(config.error("n_routed_experts", &expected, n_experts.to_string()));
+    }
     let n_group = config.optional_count("n_group", 1..=n_experts)?.unwrap_or(1);
     // A group is scored by its best two experts.
-    if n_experts % n_group != 0 || (n_group > 1 && n_experts / n_group < 2) {
+    if !n_experts.is_multiple_of(n_group) || (n_group > 1 && n_experts / n_group < 2) {
         let expected =
             format!("a divisor of `n_routed_experts` ({n_experts}) with two experts or more a group");
         return Err(config.error("n_group", &expected, n_group.to_string()));

@@ -44,6 +44,9 @@ impl CheckpointFiles {
         match self {
             Self::Embedded(embedded) => embedded.name.to_string(),
             Self::Directory(path) => {
+                if let Some(name) = name_in_cache(path) {
+                    return name;
+                }
                 // `.` and `..` have no name of their own; the resolved path has.
                 let named = path.file_name().map(ToOwned::to_owned);
                 let name = named.or_else(|| path.canonicalize().ok()?.file_name().map(ToOwned::to_owned));
@@ -195,4 +198,12 @@ fn missing_file_hint(directory: &Path, file: &str) -> String {
         return ": the directory is empty".into();
     }
     String::new()
+}
+
+/// The Hugging Face cache keeps a model in `models--OWNER--NAME/snapshots/REVISION`, where the directory's own name
+/// tells nothing.
+fn name_in_cache(path: &Path) -> Option<String> {
+    let snapshots = path.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    let repository = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
+    repository.rsplit_once("--").map(|(_, name)| name.to_string())
 }

@@ -86,8 +86,8 @@ pub(super) fn read_header(file: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>, 
     let data_start = LENGTH_BYTES + header.len();
     let text = std::str::from_utf8(header)
         .map_err(|e| damaged(file, "a header in UTF-8", &format!("other bytes at {}", e.valid_up_to())))?;
-    let RawHeader(raw) = serde_json::from_str(text)
-        .map_err(|e| damaged(file, "a header of JSON", &format!("{}", shown(&e.to_string()))))?;
+    let RawHeader(raw) =
+        serde_json::from_str(text).map_err(|e| damaged(file, "a header of JSON", &shown(&e.to_string())))?;
     check_names(file, &raw)?;
     let mut tensors = raw
         .into_iter()
@@ -155,7 +155,7 @@ fn check_size(
         return Err(damaged_tensor(file, &name, "a shape that memory can hold".into(), found));
     };
     if let Some(Some(bits)) = n_bits
-        && (bits % 8 != 0 || bits / 8 != length)
+        && (!bits.is_multiple_of(8) || bits / 8 != length)
     {
         let expected = format!("{} bytes for {dtype} {}", bits.div_ceil(8), shown(&format!("{shape:?}")));
         return Err(damaged_tensor(file, &name, expected, format!("{length} bytes at {begin}..{end}")));

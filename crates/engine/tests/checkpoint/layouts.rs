@@ -76,6 +76,20 @@ fn shapes_tell_what_the_config_does_not() {
 }
 
 #[test]
+fn an_override_of_stacked_experts_holds_for_separate_ones() {
+    let copied = Copied::of("separate-2bit");
+    let up_proj = "model.layers.1.mlp.switch_mlp.up_proj";
+    copied.edit_config(|config| {
+        config.insert("quantization".into(), json!({"bits": 2, "group_size": 32, up_proj: {"bits": 3}}));
+    });
+    assert_eq!(
+        copied.error(),
+        "DIR/model.safetensors: tensor `model.layers.1.mlp.experts.0.up_proj.weight`: expected U32 [64, 12] (3 bits in \
+         groups of 32), found U32 [64, 8]"
+    );
+}
+
+#[test]
 fn stacked_experts_are_views_one_behind_the_other() {
     let checkpoint = open_shape("air-4bit");
     let parts: Vec<&[u8]> = moe(&checkpoint, 1)
@@ -131,14 +145,17 @@ fn shards_open_without_their_index_and_with_a_stale_one() {
 
 #[test]
 #[cfg(unix)]
-fn symbolic_links_are_followed() {
+fn a_cache_of_symbolic_links_opens_under_the_models_name() {
     let cache = tempfile::tempdir().unwrap();
+    let snapshot = cache.path().join("models--mlx-community--GLM-4.5-Air-4bit/snapshots/0a1b2c");
+    fs::create_dir_all(&snapshot).unwrap();
     for entry in fs::read_dir(data().join("air-4bit")).unwrap() {
         let entry = entry.unwrap();
-        std::os::unix::fs::symlink(entry.path(), cache.path().join(entry.file_name())).unwrap();
+        std::os::unix::fs::symlink(entry.path(), snapshot.join(entry.file_name())).unwrap();
     }
-    assert!(open(cache.path()).is_ok());
-    assert_eq!(open(Path::new(&cache.path().join("."))).unwrap().config.n_layers, 3);
+    assert_eq!(open(&snapshot).unwrap().name, "GLM-4.5-Air-4bit");
+    assert_eq!(open(&data().join("air-4bit/.")).unwrap().name, "air-4bit");
+    assert_eq!(open(&data().join("air-4bit/../tied-4bit")).unwrap().name, "tied-4bit");
 }
 
 fn with_text_files(shape: &str) -> Copied {

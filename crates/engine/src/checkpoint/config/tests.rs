@@ -87,6 +87,10 @@ fn absurd_and_unsupported_values_are_refused() {
             "`num_experts_per_tok`: expected a whole number from 1 to 128, found 129",
         ),
         (
+            json!({"n_routed_experts": 16384}),
+            "`n_routed_experts`: expected at most 131072 experts in 46 layers together, found 16384",
+        ),
+        (
             json!({"n_group": 3}),
             "`n_group`: expected a divisor of `n_routed_experts` (128) with two experts or more a group, found 3",
         ),
