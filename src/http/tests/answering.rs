@@ -82,7 +82,7 @@ async fn two_questions_of_one_session_are_answered_one_after_the_other() {
     let daemon = TestDaemon::start(settings(directory.path())).await;
     let endless = question("s", ENDLESS);
     let mut first = daemon.client.chat_stream(&endless, SILENCE, SILENCE).await.unwrap();
-    until("running", async || daemon.n_requests().await == 1).await;
+    daemon.until_running().await;
     let second = daemon.chat("s", "after that");
     let end_first = async {
         until("in line", async || daemon.n_requests().await == 2).await;

@@ -35,7 +35,7 @@ async fn a_client_that_leaves_while_it_waits_for_a_whole_answer_cancels_it_too()
         let body = serde_json::to_vec(&question("s", message)).unwrap();
         let bytes = request("POST", "/api/chat", "content-type: application/json\r\n", &body);
         let connection = send(&daemon.settings.daemon.socket, &bytes);
-        until("running", async || daemon.n_requests().await == 1).await;
+        daemon.until_running().await;
         drop(connection);
         until("cancelled", async || daemon.n_requests().await == 0).await;
     }
@@ -50,11 +50,7 @@ async fn a_cancelled_answer_ends_well_with_the_text_that_it_has() {
     let daemon = TestDaemon::start(settings(directory.path())).await;
     let answer = daemon.chat("s", ENDLESS);
     let cancel = async {
-        until("running", async || {
-            let requests = daemon.client.list_requests().await.unwrap().body.requests;
-            requests.first().is_some_and(|request| request.state == "running")
-        })
-        .await;
+        daemon.until_running().await;
         let running = daemon.client.list_requests().await.unwrap().body.requests.remove(0);
         assert_eq!((running.session_id.as_str(), running.mode.as_str()), ("s", "auto"));
         let busy = daemon.client.delete_session("s").await.unwrap_err();
@@ -88,7 +84,7 @@ async fn a_stopping_daemon_ends_what_runs_stores_it_and_leaves_no_socket() {
     let socket = settings.daemon.socket.clone();
     let daemon = TestDaemon::start(settings.clone()).await;
     let mut events = daemon.client.chat_stream(&question("s", ENDLESS), SILENCE, SILENCE).await.unwrap();
-    until("running", async || daemon.n_requests().await == 1).await;
+    daemon.until_running().await;
     daemon.ask_to_stop();
     until("refusing", async || {
         daemon.client.ready().await.is_ok_and(|ready| ready.body.status == "stopping")

@@ -120,6 +120,15 @@ impl TestDaemon {
         self.client.list_requests().await.unwrap().body.requests.len()
     }
 
+    /// Waits until the engine works on a question.
+    pub(super) async fn until_running(&self) {
+        until("running", async || {
+            let requests = self.client.list_requests().await.unwrap().body.requests;
+            requests.iter().any(|request| request.state == "running")
+        })
+        .await;
+    }
+
     /// Sends bytes and yields the whole answer; the request must ask for the connection to be closed.
     pub(super) async fn raw(&self, request: Vec<u8>) -> RawAnswer {
         let socket = self.settings.daemon.socket.clone();
