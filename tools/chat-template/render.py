@@ -2,8 +2,8 @@
 
     python render.py TEMPLATE OUT [--seed N] [--count N]
 
-OUT becomes a JSON list of cases, each a conversation with `expected` (the text) or `refused` (the template's own
-words, or the name of Python's exception).
+OUT becomes a JSON list of cases, each a conversation with `expected` (the text), `refused` (why the template does
+not render it) or `crashed` (the name of an exception of Python's own, such as a loop over None: no text to compare).
 """
 
 import argparse
@@ -50,7 +50,7 @@ def outcome(template, case):
     except jinja2.exceptions.TemplateError as error:
         return {"refused": error.message}
     except Exception as error:
-        return {"refused": type(error).__name__}
+        return {"crashed": type(error).__name__}
     return {"expected": text}
 
 
@@ -59,7 +59,7 @@ def main():
     parser.add_argument("template", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=20261122)
-    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--count", type=int, default=320)
     options = parser.parse_args()
     template = compiled(options.template.read_text(encoding="utf-8"))
     cases = [*conversations.named(), *conversations.seeded(options.seed, options.count)]

@@ -7,6 +7,18 @@
 //!
 //! An engine is built, used and dropped on one thread ([`Generator`] is not `Send` for that reason); what crosses
 //! threads is the factory and the plain messages of `boca-core`.
+//!
+//! ```no_run
+//! use boca_engine::generate::{EngineOptions, load};
+//! use boca_engine::{CancelToken, Generator, ModelSource};
+//! # fn answer(request: boca_core::GenerateRequest) -> Result<(), boca_engine::EngineError> {
+//! let source = ModelSource::Directory("models/glm4.5-air-mlx-4bit".into());
+//! let mut model = load(&source, &EngineOptions::default(), &mut |progress| drop(progress))?;
+//! let now = std::time::Instant::now();
+//! model.generate(&request, now, &CancelToken::default(), &mut |event| drop(event))?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod backend;
 pub mod checkpoint;

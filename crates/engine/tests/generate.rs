@@ -1,4 +1,5 @@
 //! The rules of a generation, over a backend that follows a script.
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
 
 mod scripted;
 

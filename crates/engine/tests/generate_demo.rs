@@ -1,4 +1,5 @@
 //! Generation with the demo model's real weights. What it says is not looked at here, only that the rules hold.
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
 
 use boca_core::{
     ChatMessage, FinishReason, GenerateRequest, GenerationEvent, LoadPhase, SamplingOverrides, Usage,
@@ -63,7 +64,7 @@ fn the_demo_model_keeps_the_rules() {
     assert_eq!(phases, [LoadPhase::Checking, LoadPhase::Reading, LoadPhase::WarmingUp]);
     assert!(generator.info().vocab_size > 0 && generator.info().backend.starts_with("cpu"));
     let never = CancelToken::default();
-    let mut ask = |generator: &mut dyn Generator, request: &GenerateRequest| {
+    let ask = |generator: &mut dyn Generator, request: &GenerateRequest| {
         run(generator, request, &never, &mut |_| {})
     };
 

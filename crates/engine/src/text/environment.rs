@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Steps that one rendering may take, where 64 bytes of text count as a step too. A long conversation takes a
 /// hundredth of it; a hostile template is stopped within a second.
-const FUEL: u64 = 10_000_000;
+const FUEL: u64 = 4_000_000;
 
 /// The widest `indent` of `tojson`.
 const MAX_INDENT: usize = 64;
