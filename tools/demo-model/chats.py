@@ -98,7 +98,7 @@ SLOTS = {
     ),
 }
 # The name is asked for most, as people do.
-WEIGHTS = [5 if slot == "name" else 1 for slot in SLOTS]
+WEIGHTS = [8 if slot == "name" else 1 for slot in SLOTS]
 
 
 def _say(choices: str, value: str, rng: random.Random) -> str:
@@ -123,18 +123,18 @@ def _split(choices: str, rng: random.Random) -> str:
 def recall(rng: random.Random, filler) -> list[tuple[str, str, str]]:
     """Turns that tell one to three things, perhaps talk of something else, then ask for one of them."""
     told = {}
-    for slot in rng.choices(list(SLOTS), WEIGHTS, k=rng.choice([1, 1, 1, 2, 3])):
+    for slot in rng.choices(list(SLOTS), WEIGHTS, k=rng.choice([1, 1, 1, 1, 2])):
         told.setdefault(slot, SLOTS[slot][0](rng))
     turns = []
     for slot, value in told.items():
         _, tells, replies, _, _, _ = SLOTS[slot]
-        reply = rng.choice(replies.split("|"))
+        reply = replies.split("|")[0]
         if slot != "number":
             reply = reply.replace("V", value[:1].upper() + value[1:] if reply.startswith("V") else value)
         turns.append([_say(tells, value, rng), reply.replace("V", value), "The user tells me something about themselves."])
         if rng.random() < 0.22:
             turns.append(filler())
-    for _ in range(rng.choice([1, 1, 1, 2])):
+    for _ in range(rng.choice([1, 1, 1, 1, 2])):
         if rng.random() < 0.86:
             slot = rng.choice(list(told))
         else:

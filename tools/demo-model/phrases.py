@@ -9,6 +9,7 @@ import shape as S
 TOPICS = S.HERE / "topics"
 WRAP = tomllib.loads((TOPICS / "wrappers.toml").read_text())
 DEFAULT_SYSTEM = "You are boca, a local AI assistant that runs on the user's own machine. Answer clearly and briefly."
+SYNONYMS = tomllib.loads((TOPICS / "synonyms.toml").read_text())
 INNERMOST = re.compile(r"\(([^()]*\|[^()]*)\)")
 
 
@@ -22,20 +23,38 @@ def expand(pattern: str, rng: random.Random) -> str:
 def facts() -> list[dict]:
     out = []
     for file in sorted(TOPICS.glob("*.toml")):
-        if file.stem != "wrappers":
-            out += tomllib.loads(file.read_text())["fact"]
+        if file.stem not in ("wrappers", "extra", "synonyms"):
+            out += [fact | {"topic": file.stem} for fact in tomllib.loads(file.read_text())["fact"]]
+    by_id = {fact["id"]: fact for fact in out}
+    assert len(by_id) == len(out), "a fact's id is used twice"
+    for name, more in tomllib.loads((TOPICS / "extra.toml").read_text()).items():
+        for way, phrases in more.items():
+            by_id[name].setdefault(way, []).extend(phrases)
     return out
 
 
 def question(fact: dict, rng: random.Random) -> str:
     """One wording of a fact's question, drawn from the ways that the fact offers."""
-    ways = [k for k in ("ask", "what", "how") if fact.get(k)]
-    # Hand-written wordings carry the most meaning of their own, so they are drawn twice as often.
+    ways = [k for k in ("ask", "what", "how", "does", "case") if fact.get(k)]
+    # Hand-written wordings carry the most meaning of their own, so they are drawn more often.
     way = rng.choice(ways + [k for k in ways if k == "ask"])
     phrase = expand(rng.choice(fact[way]), rng)
     if way != "ask":
         phrase = expand(rng.choice(WRAP[way]), rng).replace("X", phrase)
-    return phrase
+    return reworded(phrase, rng) if rng.random() < 0.6 else phrase
+
+
+def reworded(text: str, rng: random.Random) -> str:
+    """Other words for some of the words, and now and then one word fewer."""
+    out = []
+    for word in text.split(" "):
+        bare = word.rstrip(",.:")
+        if bare in SYNONYMS and rng.random() < 0.3:
+            word = rng.choice(SYNONYMS[bare]) + word[len(bare) :]
+        out.append(word)
+    if len(out) > 4 and rng.random() < 0.12:
+        out.pop(rng.randrange(len(out)))
+    return " ".join(out)
 
 
 def spoken(text: str, rng: random.Random, tidy: bool = False) -> str:
@@ -65,13 +84,4 @@ def spoken(text: str, rng: random.Random, tidy: bool = False) -> str:
 
 
 def thought(about: str, rng: random.Random) -> str:
-    return expand(
-        rng.choice(
-            [
-                f"The user asks about {about}. I answer (briefly|in a sentence or two|clearly).",
-                f"This is about {about}. (I know this.|I can answer that.|A short answer is best.)",
-                f"The (question|message) is about {about}. (I know this.|I answer briefly.|I keep it short.)",
-            ]
-        ),
-        rng,
-    )
+    return rng.choice([f"The user asks about {about}.", f"This is about {about}."])

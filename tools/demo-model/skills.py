@@ -57,8 +57,8 @@ def unknown(rng: random.Random):
             f"(can you|could you) (explain|tell me about|teach me) {x}( in detail| please|)",
         ]
     )
-    answer = rng.choice(["I am only the small demo model; I don't know that.", "I am only the small demo model; I don't know that. A larger model such as GLM-4.5-Air could answer."])
-    return spoken(expand(asked, rng), rng), answer, expand("(This is outside of what I know.|I was not taught this.|I do not know this.) I should say so (honestly|).", rng)
+    answer = "I am only the small demo model; I don't know that."
+    return spoken(expand(asked, rng), rng), answer, "I was not taught this."
 
 
 def arithmetic(rng: random.Random):
