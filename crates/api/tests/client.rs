@@ -222,15 +222,16 @@ async fn nonsense_in_a_stream_is_named() {
     assert!(error.to_string().contains("event `token`"), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_silent_daemon_is_given_up() {
     let (closed, _when_closed) = oneshot::channel();
     let (_dir, client, _peer) = peer(vec![stream_head()], Then::WaitForClose { written: None, closed });
-    let mut stream = client.chat_stream(&question(), PATIENCE, PATIENCE).await.unwrap();
+    let mut stream = client.chat_stream(&question(), PATIENCE, Duration::from_millis(20)).await.unwrap();
     assert!(matches!(stream.next().await, Err(ClientError::Timeout { .. })));
     let (closed, _when_closed) = oneshot::channel();
     let (_dir, client, _peer) = self::peer(vec![], Then::WaitForClose { written: None, closed });
-    assert!(matches!(client.chat(&question(), PATIENCE).await, Err(ClientError::Timeout { .. })));
+    let answer = client.chat(&question(), Duration::from_millis(20)).await;
+    assert!(matches!(answer, Err(ClientError::Timeout { .. })), "{answer:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,9 @@ const OTHER_STARTER: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Exit codes that have nothing to do with another daemon: a wrong command line, a bad configuration.
 const HOPELESS: [i32; 2] = [2, 78];
+/// What a service manager told this process alone; a daemon would take it for itself.
+const NOT_FOR_THE_DAEMON: [&str; 5] =
+    ["NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC"];
 const LOG_TAIL_LINES: usize = 20;
 const LOG_TAIL_BYTES: u64 = 64 * 1024;
 
@@ -70,7 +73,11 @@ fn spawn(context: &ClientContext) -> io::Result<(Child, u64)> {
     }
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&context.daemon_log)?;
     let log_start = log.metadata()?.len();
-    let child = Command::new(&context.daemon_command.program)
+    let mut command = Command::new(&context.daemon_command.program);
+    for name in NOT_FOR_THE_DAEMON {
+        command.env_remove(name);
+    }
+    let child = command
         .args(&context.daemon_command.args)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

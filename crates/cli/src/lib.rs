@@ -11,6 +11,8 @@ mod console;
 mod context;
 mod ended;
 mod exit;
+#[cfg(test)]
+mod fake_daemon;
 mod human;
 mod interrupts;
 mod ready;

@@ -1,5 +1,7 @@
 //! Colours, or none.
 
+use comfy_table::Color;
+
 /// Paints text for a terminal; without colours it gives the text back as it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
@@ -38,11 +40,21 @@ impl Style {
 
     /// The state of an actor or a model: green works, yellow will, red does not.
     pub(crate) fn state(self, state: &str) -> String {
+        match Self::state_colour(state) {
+            Some(Color::DarkGreen) => self.green(state),
+            Some(Color::DarkYellow) => self.yellow(state),
+            Some(_) => self.red(state),
+            None => self.dim(state),
+        }
+    }
+
+    /// The same for a table's cell.
+    pub(crate) fn state_colour(state: &str) -> Option<Color> {
         match state {
-            "ready" | "busy" => self.green(state),
-            "starting" | "loading" | "restarting" | "degraded" | "stopping" => self.yellow(state),
-            "down" => self.red(state),
-            _ => self.dim(state),
+            "ready" | "busy" => Some(Color::DarkGreen),
+            "starting" | "loading" | "restarting" | "degraded" | "stopping" => Some(Color::DarkYellow),
+            "down" => Some(Color::DarkRed),
+            _ => None,
         }
     }
 

@@ -12,6 +12,7 @@ pub use stop::StopArgs;
 
 use crate::console::Console;
 use crate::context::ClientContext;
+use crate::ended::Ended;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 
@@ -39,8 +40,81 @@ pub(crate) async fn run(
     let ended = match command {
         ClientCommand::Chat(args) => chat::run(*args, context, console, interrupts).await,
         ClientCommand::Stop(args) => stop::run(&args, context, console, interrupts).await,
-        ClientCommand::Status(args) => status::run(&args, context, console).await,
-        ClientCommand::Sessions(command) => sessions::run(command, context, console).await,
+        ClientCommand::Status(args) => unless(interrupts, status::run(&args, context, console)).await,
+        ClientCommand::Sessions(command) => {
+            unless(interrupts, sessions::run(command, context, console)).await
+        }
     };
     ended.unwrap_or_else(|ended| ended.report(console))
+}
+
+/// Runs to the end, or to Ctrl-C.
+async fn unless(
+    interrupts: &mut Interrupts,
+    command: impl Future<Output = Result<Exit, Ended>>,
+) -> Result<Exit, Ended> {
+    tokio::select! {
+        biased;
+        () = interrupts.next() => Err(Ended::Interrupted),
+        ended = command => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::time::Duration;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "boca")]
+    struct Line {
+        #[command(subcommand)]
+        command: ClientCommand,
+    }
+
+    fn chat(words: &[&str]) -> Result<ChatArgs, clap::error::ErrorKind> {
+        match Line::try_parse_from([&["boca", "chat"], words].concat()) {
+            Ok(Line { command: ClientCommand::Chat(args) }) => Ok(*args),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        use clap::CommandFactory;
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn chat_is_understood() {
+        let args =
+            chat(&["-t", "0.5", "-n", "9", "-s", "a", "--stop", "x", "--stop", "y", "two", "words"]).unwrap();
+        assert_eq!((args.temperature, args.max_tokens), (Some(0.5), Some(9)));
+        assert_eq!((args.session.as_deref(), args.stop.len()), (Some("a"), 2));
+        assert_eq!(args.message, ["two", "words"]);
+        assert_eq!(chat(&["--", "-5", "+", "3?"]).unwrap().message, ["-5", "+", "3?"]);
+        assert_eq!(chat(&["--temperature", "-1"]).unwrap().temperature, Some(-1.0));
+        assert_eq!(chat(&["--deadline", "2m", "x"]).unwrap().deadline, Some(Duration::from_secs(120)));
+    }
+
+    #[test]
+    fn the_later_of_two_contrary_switches_counts() {
+        let args = chat(&["--think", "--no-think", "x"]).unwrap();
+        assert_eq!((args.think, args.no_think), (false, true));
+        let args = chat(&["--no-think", "--think", "x"]).unwrap();
+        assert_eq!((args.think, args.no_think), (true, false));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        use clap::error::ErrorKind;
+        assert_eq!(chat(&["--continue", "--session", "a"]).unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(chat(&["--deadline", "soon", "x"]).unwrap_err(), ErrorKind::ValueValidation);
+        assert_eq!(chat(&["--seed", "-1", "x"]).unwrap_err(), ErrorKind::UnknownArgument);
+        assert_eq!(chat(&["--tempreature", "1"]).unwrap_err(), ErrorKind::UnknownArgument);
+        let delete = Line::try_parse_from(["boca", "sessions", "delete"]).unwrap_err();
+        assert_eq!(delete.kind(), ErrorKind::MissingRequiredArgument);
+    }
 }

@@ -8,7 +8,7 @@ use crate::ended::Ended;
 use crate::exit::Exit;
 use crate::human;
 use crate::style::Style;
-use crate::table::Table;
+use crate::table::{Paint, Table};
 use boca_api::{ListSessionsQuery, SessionListResponse, SessionMessage, SessionResponse};
 
 /// A title in the list is cut to this.
@@ -108,11 +108,12 @@ pub(crate) async fn run(
 fn list(list: &SessionListResponse, now_unix_ms: u64, style: Style) -> String {
     let mut table = Table::new(&["id", "used", "messages", "title"], style);
     for session in &list.sessions {
+        let title = session.title.as_deref().map(|title| for_one_line(title, MAX_TITLE_CHARS));
         table.row(vec![
-            style.cyan(&for_one_line(&session.id, MAX_ID_CHARS)),
-            human::ago(session.updated_unix_ms, now_unix_ms),
-            session.n_messages.to_string(),
-            session.title.as_deref().map(|title| for_one_line(title, MAX_TITLE_CHARS)).unwrap_or_default(),
+            (for_one_line(&session.id, MAX_ID_CHARS), Paint::Name),
+            (human::ago(session.updated_unix_ms, now_unix_ms), Paint::Plain),
+            (session.n_messages.to_string(), Paint::Plain),
+            (title.unwrap_or_default(), Paint::Plain),
         ]);
     }
     table.text()
@@ -176,6 +177,7 @@ fn part(role: &str, about: &str, text: &str, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_daemon::{Desk, FakeDaemon, ok, refusal};
     use boca_api::{SamplingFields, SessionSummary, Timings, Usage};
 
     const NOW: u64 = 1_800_000_000_000;
@@ -230,5 +232,56 @@ mod tests {
         };
         insta::assert_snapshot!("one_conversation", conversation(&session, false, Style::PLAIN));
         insta::assert_snapshot!("one_conversation_with_thinking", conversation(&session, true, Style::PLAIN));
+    }
+
+    async fn run_on(daemon: &FakeDaemon, command: SessionsCommand) -> (Exit, String, String) {
+        let mut desk = Desk::new();
+        let exit = match run(command, &daemon.context(), &mut desk.console).await {
+            Ok(exit) => exit,
+            Err(ended) => ended.report(&mut desk.console),
+        };
+        (exit, desk.out.text(), desk.err.text())
+    }
+
+    #[tokio::test]
+    async fn a_list_names_the_next_one_and_json_is_the_body() {
+        let body = r#"{"sessions":[{"id":"a","created_unix_ms":1,"updated_unix_ms":1,"n_messages":1}],"next_before":"c-9","new":1}"#;
+        let daemon = FakeDaemon::start(move |_| ok(body));
+        let list = |json| SessionsCommand::List { limit: 5, before: Some("c-1".into()), json };
+        let (exit, out, err) = run_on(&daemon, list(false)).await;
+        assert_eq!(exit, Exit::Done);
+        assert!(out.contains("a"), "{out}");
+        assert_eq!(err, "more: boca sessions list --before c-9\n");
+        assert_eq!(run_on(&daemon, list(true)).await, (Exit::Done, format!("{body}\n"), String::new()));
+        assert_eq!(daemon.calls()[0].line, "GET /api/sessions?limit=5&before=c-1");
+    }
+
+    #[tokio::test]
+    async fn no_conversations_is_said() {
+        let daemon = FakeDaemon::start(|_| ok(r#"{"sessions":[]}"#));
+        let list = SessionsCommand::List { limit: 5, before: None, json: false };
+        let said = (Exit::Done, String::new(), "no conversations are stored\n".to_owned());
+        assert_eq!(run_on(&daemon, list).await, said);
+    }
+
+    #[tokio::test]
+    async fn all_are_deleted_even_when_one_is_gone() {
+        let daemon = FakeDaemon::start(|call| match call.line.as_str() {
+            "DELETE /api/sessions/gone" => refusal("404 Not Found", "", "not_found", "no session `gone`"),
+            _ => ok(r#"{"id":"x","n_messages":3}"#),
+        });
+        let ids = ["a", "gone", "b"].map(str::to_owned).to_vec();
+        let (exit, out, err) = run_on(&daemon, SessionsCommand::Delete { ids, json: false }).await;
+        assert_eq!((exit, out.as_str()), (Exit::Failed, ""));
+        assert_eq!(err, "deleted a (3 messages)\nerror: no session `gone`\ndeleted b (3 messages)\n");
+    }
+
+    #[tokio::test]
+    async fn without_daemon_it_says_what_to_do() {
+        let daemon = FakeDaemon::not_yet();
+        let show = SessionsCommand::Show { id: "a".into(), show_thinking: false, json: true };
+        let (exit, out, err) = run_on(&daemon, show).await;
+        assert_eq!((exit, out.as_str()), (Exit::Unavailable, ""));
+        assert!(err.contains("help: start one with `boca serve`"), "{err}");
     }
 }

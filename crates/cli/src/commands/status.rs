@@ -8,7 +8,7 @@ use crate::ended::Ended;
 use crate::exit::Exit;
 use crate::human;
 use crate::style::Style;
-use crate::table::Table;
+use crate::table::{Paint, Table};
 use boca_api::{ErrorDetail, LoadProgress, ModelInfo, ModelStatus, StatusResponse};
 
 /// Values from outside are cut to this.
@@ -142,11 +142,11 @@ fn agents(status: &StatusResponse, style: Style) -> String {
     let mut table = Table::new(&["agent", "state", "restarts", "mailbox", "last error"], style);
     for agent in &status.agents {
         table.row(vec![
-            value(&agent.name),
-            style.state(&value(&agent.state)),
-            agent.restarts.to_string(),
-            format!("{}/{}", agent.mailbox_depth, agent.mailbox_capacity),
-            agent.last_error.as_deref().map(value).unwrap_or_default(),
+            (value(&agent.name), Paint::Name),
+            (value(&agent.state), Paint::State),
+            (agent.restarts.to_string(), Paint::Plain),
+            (format!("{}/{}", agent.mailbox_depth, agent.mailbox_capacity), Paint::Plain),
+            (agent.last_error.as_deref().map(value).unwrap_or_default(), Paint::Plain),
         ]);
     }
     table.text()
@@ -245,8 +245,8 @@ mod tests {
             rest = after.split_once('m').unwrap().1;
         }
         stripped.push_str(rest);
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(&stripped), words(&plain));
+        let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+        assert_eq!(lines(&stripped), lines(&plain));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long a daemon that hangs may take to say who it is.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// The pause before the second signal of `--now`: two signals of a kind that come at once are one.
+const SECOND_SIGNAL: Duration = Duration::from_millis(200);
 /// The pause between two looks whether the process is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
@@ -48,20 +50,23 @@ pub(crate) async fn run(
         console.note("the daemon is gone already");
         return Ok(Exit::Done);
     }
-    if args.now {
-        // The first signal asks it to finish its requests, the second one not to.
-        process.signal()?;
-    }
     let waiting = console.waiting();
     waiting.set_message("waiting until the running requests are finished");
     waiting.enable_steady_tick(Duration::from_millis(100));
     let give_up = Instant::now() + args.timeout;
+    // The first signal asks it to finish its requests, the second one not to.
+    let mut signal_again = args.now.then(|| Instant::now() + SECOND_SIGNAL);
     let gone = loop {
         if process.is_gone() {
             break Ok(true);
         }
-        if Instant::now() >= give_up {
+        let now = Instant::now();
+        if now >= give_up {
             break Ok(false);
+        }
+        if signal_again.is_some_and(|at| now >= at) {
+            signal_again = None;
+            process.signal()?;
         }
         tokio::select! {
             biased;
@@ -181,6 +186,7 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_daemon::{Desk, FakeDaemon, PATIENCE, ok};
     use std::process::{Command, Stdio};
 
     /// Looks until it is so; a test that never sees it fails by its next assertion.
@@ -209,5 +215,103 @@ mod tests {
         child.wait().unwrap();
         assert!(process.is_gone());
         assert!(!process.signal().unwrap());
+    }
+
+    async fn stop(daemon: &FakeDaemon, timeout: Duration) -> (Exit, String) {
+        stop_by(&StopArgs { timeout, now: false }, daemon).await
+    }
+
+    async fn stop_by(args: &StopArgs, daemon: &FakeDaemon) -> (Exit, String) {
+        let mut desk = Desk::new();
+        let ended = run(args, &daemon.context(), &mut desk.console, &mut desk.interrupts).await;
+        let exit = ended.unwrap_or_else(|ended| ended.report(&mut desk.console));
+        (exit, desk.err_without(daemon))
+    }
+
+    #[tokio::test]
+    async fn that_none_runs_is_what_was_wanted() {
+        let daemon = FakeDaemon::not_yet();
+        assert_eq!(stop(&daemon, PATIENCE).await, (Exit::Done, "no daemon is running\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_not_surely_the_daemon_is_left_alone() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        // The socket belongs to this test's process, and the daemon says that it is the child: neither is a boca.
+        let daemon = FakeDaemon::start(move |_| {
+            ok(&format!(r#"{{"version":"0","pid":{pid},"uptime_s":1,"model":{{"state":"ready"}}}}"#))
+        });
+        let (exit, err) = stop(&daemon, PATIENCE).await;
+        assert_eq!(exit, Exit::Failed);
+        assert!(err.starts_with("error: cannot tell which process listens on DIR/boca.sock\n"), "{err}");
+        assert_eq!(child.try_wait().unwrap(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// A program by the name of boca that this test's daemon claims to be.
+    fn boca(dir: &Path, script: &str) -> std::process::Child {
+        let program = dir.join("boca");
+        std::fs::copy("/bin/sh", &program).unwrap();
+        let mut child = Command::new(program)
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Its first line: from here on it treats signals as the script says.
+        let mut line = [0; 1];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        child
+    }
+
+    fn claiming(daemon: &FakeDaemon, pid: u32) {
+        daemon.listen(move |_| {
+            ok(&format!(r#"{{"version":"0","pid":{pid},"uptime_s":1,"model":{{"state":"ready"}}}}"#))
+        });
+    }
+
+    #[tokio::test]
+    async fn the_daemon_is_stopped_and_waited_for() {
+        let daemon = FakeDaemon::not_yet();
+        let mut child = boca(daemon.dir(), "trap 'exit 0' TERM; echo; while :; do read x; done");
+        let pid = child.id();
+        claiming(&daemon, pid);
+        let said = format!("the daemon has stopped (it was process {pid})\n");
+        if cfg!(target_os = "linux") {
+            assert_eq!(stop(&daemon, PATIENCE).await, (Exit::Done, said));
+        }
+        drop(child.stdin.take());
+        child.kill().ok();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn now_means_a_second_signal() {
+        let daemon = FakeDaemon::not_yet();
+        let script = "n=0; trap 'n=$((n+1)); [ $n -lt 2 ] || exit 0' TERM; echo; while :; do read x; done";
+        let mut child = boca(daemon.dir(), script);
+        claiming(&daemon, child.id());
+        if cfg!(target_os = "linux") {
+            let args = StopArgs { timeout: PATIENCE, now: true };
+            assert_eq!(stop_by(&args, &daemon).await.0, Exit::Done);
+        }
+        child.kill().ok();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_stop_in_time_is_told() {
+        let daemon = FakeDaemon::not_yet();
+        let mut child = boca(daemon.dir(), "trap '' TERM; echo; read x");
+        claiming(&daemon, child.id());
+        let (exit, err) = stop(&daemon, Duration::from_millis(50)).await;
+        assert_eq!(exit, Exit::TryAgain);
+        assert!(err.contains("still finishes its requests after 0.1 s"), "{err}");
+        assert!(err.contains("help: `boca stop --now`"), "{err}");
+        assert_eq!(child.try_wait().unwrap(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -19,7 +19,7 @@ const DEMO_NOTE: &str = "answered by boca's small built-in demo model; for real 
 /// A question and how its answer is shown.
 #[derive(Debug)]
 pub(super) struct Question {
-    /// What is sent.
+    /// What is sent, but for the deadline.
     pub(super) request: ChatRequest,
     /// How the answer is shown.
     pub(super) show: Show,
@@ -134,11 +134,13 @@ impl<'a> Answer<'a> {
         interrupts: &mut Interrupts,
     ) -> Result<Option<Box<ChatResponse>>, Ended> {
         // Streamed even when the answer is shown as a whole: a stream tells a slow daemon from a dead one.
-        let opening = question.deadline.map_or(OPENING, |deadline| deadline + SILENCE);
+        let opening = question.deadline.map_or(OPENING, |deadline| deadline.saturating_add(SILENCE));
+        let deadline_ms = question.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let request = ChatRequest { deadline_ms, ..question.request.clone() };
         let mut stream = tokio::select! {
             biased;
             () = interrupts.next() => return Ok(None),
-            opened = client.chat_stream(&question.request, opening, SILENCE) => opened?,
+            opened = client.chat_stream(&request, opening, SILENCE) => opened?,
         };
         loop {
             let event = tokio::select! {

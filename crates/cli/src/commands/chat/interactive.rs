@@ -9,6 +9,7 @@ use crate::console::Console;
 use crate::context::ClientContext;
 use crate::ended::Ended;
 use crate::exit::Exit;
+use crate::human;
 use crate::interrupts::Interrupts;
 use boca_api::{Change, ChatRequest, Client, ClientError, CreateSessionRequest, UpdateSessionRequest};
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub(super) async fn run(
     console: &mut Console,
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Ended> {
-    let client = daemon(context, args.deadline, console, interrupts).await?;
+    let (client, _) = daemon(context, args.deadline, console, interrupts).await?;
     let mut template = args.request();
     if args.resume {
         template.session_id = Some(last_session(&client).await?);
@@ -104,9 +105,9 @@ impl Talk<'_> {
     }
 
     async fn ask(&mut self, message: String) -> Result<(), Ended> {
-        let client = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
+        let (client, deadline) = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
         let request = ChatRequest { message, ..self.template.clone() };
-        let question = Question { request, show: self.show, deadline: self.deadline };
+        let question = Question { request, show: self.show, deadline };
         let asked = ask::ask(&client, &question, self.console, self.interrupts).await?;
         if asked.session_id.is_some() {
             self.template.session_id = asked.session_id;
@@ -160,11 +161,11 @@ impl Talk<'_> {
     }
 
     async fn go_on_with(&mut self, id: String) -> Result<(), Ended> {
-        let client = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
+        let (client, _) = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
         match client.session(&id).await {
             Ok(reply) => {
-                let n = reply.body.messages.len();
-                self.console.note(&format!("going on with session {id} ({n} messages so far)"));
+                let n = human::plural(reply.body.messages.len() as u64, "message");
+                self.console.note(&format!("going on with session {id} ({n} so far)"));
             }
             Err(error) if error.code() == Some("not_found") => {
                 self.console.note(&format!("session {id} begins with the next message"));
@@ -178,7 +179,7 @@ impl Talk<'_> {
     async fn show_system(&mut self) -> Result<(), Ended> {
         let mut system = self.template.system.clone();
         if let (None, Some(id)) = (&system, &self.template.session_id) {
-            let client = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
+            let (client, _) = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
             system = match client.session(id).await {
                 Ok(reply) => reply.body.system,
                 Err(error) if error.code() == Some("not_found") => None,
@@ -196,7 +197,7 @@ impl Talk<'_> {
 
     /// Stored with the conversation, so that they hold when it is taken up again.
     async fn set_system(&mut self, system: Option<String>) -> Result<(), Ended> {
-        let client = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
+        let (client, _) = daemon(self.context, self.deadline, self.console, self.interrupts).await?;
         let session = match &self.template.session_id {
             Some(id) => {
                 let system = system.clone().map_or(Change::Clear, Change::Set);
@@ -259,3 +260,6 @@ fn help() -> String {
     text.push_str("  A line that ends in \\ goes on with the next. Ctrl-C stops an answer.\n");
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::interrupts::Interrupts;
 use crate::{autostart, connect, human, ready};
 use ask::{Question, Show};
 use boca_api::{ChatRequest, Client, ClientError, ListSessionsQuery, StopTexts};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait for weights when the question has no deadline: a large model on a slow disk.
 const LOAD_WITHIN: Duration = Duration::from_secs(3600);
@@ -108,7 +108,6 @@ impl ChatArgs {
             max_tokens: self.max_tokens,
             stop: (!self.stop.is_empty()).then(|| StopTexts(self.stop.clone())),
             thinking: if self.think { Some(true) } else { self.no_think.then_some(false) },
-            deadline_ms: self.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)),
             ..ChatRequest::default()
         }
     }
@@ -133,12 +132,12 @@ pub(crate) async fn run(
         return interactive::run(&args, context, console, interrupts).await;
     }
     let message = input::message(&args.message, console, interrupts).await?;
-    let client = daemon(context, args.deadline, console, interrupts).await?;
+    let (client, deadline) = daemon(context, args.deadline, console, interrupts).await?;
     let mut request = ChatRequest { message, ..args.request() };
     if args.resume {
         request.session_id = Some(last_session(&client).await?);
     }
-    let question = Question { request, show: args.show(), deadline: args.deadline };
+    let question = Question { request, show: args.show(), deadline };
     match ask::ask(&client, &question, console, interrupts).await?.response {
         Some(response) => {
             ask::notes(&response, args.stats, true, console);
@@ -151,13 +150,15 @@ pub(crate) async fn run(
     }
 }
 
-/// The daemon, started if need be and allowed, with its model loaded if there is one to load.
+/// The daemon, started if need be and allowed, with its model loaded if there is one to load; and what is left of
+/// the deadline.
 async fn daemon(
     context: &ClientContext,
     deadline: Option<Duration>,
     console: &mut Console,
     interrupts: &mut Interrupts,
-) -> Result<Client, Ended> {
+) -> Result<(Client, Option<Duration>), Ended> {
+    let began = Instant::now();
     let client = match connect::find(context).await? {
         Some(client) => client,
         None if context.auto_start => autostart::start(context, console, interrupts).await?,
@@ -165,7 +166,9 @@ async fn daemon(
     };
     // A daemon that is not ready after this answers the question with its reason.
     ready::wait(&client, deadline.unwrap_or(LOAD_WITHIN), console, interrupts).await?;
-    Ok(client)
+    // The least deadline makes the daemon say why there is no answer yet.
+    let left = deadline.map(|time| time.saturating_sub(began.elapsed()).max(Duration::from_millis(1)));
+    Ok((client, left))
 }
 
 /// The id of the conversation that was used last.
@@ -177,3 +180,6 @@ async fn last_session(client: &Client) -> Result<String, Ended> {
         .map(|session| session.id)
         .ok_or_else(|| Ended::failed("there is no conversation to go on with", None))
 }
+
+#[cfg(test)]
+mod tests;
