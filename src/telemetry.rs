@@ -45,5 +45,8 @@ impl Telemetry {
 }
 
 fn filter_of(level: &str) -> EnvFilter {
-    EnvFilter::builder().parse_lossy(level)
+    // The server tells at `info` how it is built, which nobody asked for.
+    let directives =
+        if level.contains("actix") { level.to_owned() } else { format!("actix_server=warn,{level}") };
+    EnvFilter::builder().parse_lossy(directives)
 }

@@ -23,6 +23,8 @@ pub(crate) struct ServeArgs {
 
 /// Runs the daemon until it is asked to stop. `end_now` ends the process when it is asked a second time.
 pub(crate) fn serve(common: &CommonArgs, args: ServeArgs, end_now: fn()) -> Exit {
+    // Conversations are their owner's alone, whatever the shell thought.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let environment = Environment::capture();
     let mut flags = common.flags();
     flags.model = args.model;

@@ -189,7 +189,8 @@ impl Settings {
             header_timeout: check.duration(
                 "daemon.header_timeout",
                 daemon.header_timeout,
-                100,
+                // The server's clock ticks twice a second: less would refuse clients that are not slow.
+                1000,
                 5 * MINUTE,
             )?,
             body_timeout: check.duration("daemon.body_timeout", daemon.body_timeout, 100, HOUR)?,

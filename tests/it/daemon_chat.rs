@@ -135,7 +135,7 @@ fn sessions_are_created_listed_changed_and_deleted() {
         listed["sessions"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
     assert!(ids.len() == 2 && ids.contains(&"pirate"), "{listed}");
     assert_eq!(daemon.request("DELETE", "/api/sessions/pirate", None).expect(200).json()["n_messages"], 2);
-    daemon.get("/api/sessions/pirate").expect_error(404, "not_found", Some("id"));
+    daemon.get("/api/sessions/pirate").expect_error(404, "not_found", Some("session_id"));
 }
 
 fn requests_running(daemon: &Daemon) -> usize {
@@ -152,7 +152,7 @@ fn hanging_up_cancels_the_generation() {
     drop(stream);
     until("the request to be gone", || (requests_running(&daemon) == 0).then_some(()));
     let metrics = daemon.get("/api/metrics").expect(200).json();
-    assert_eq!(metrics["requests"]["by_outcome"]["cancelled"], 1, "{metrics}");
+    assert_eq!(metrics["requests"]["by_outcome"]["abandoned"], 1, "{metrics}");
     daemon.chat(&greedy("Still there?"));
 }
 

@@ -77,8 +77,12 @@ fn size_kind_route_and_method_are_checked() {
     daemon.request("DELETE", "/health", None).expect_error(405, "method_not_allowed", None);
     daemon.get("/api/nope").expect_error(404, "not_found", None);
     daemon.get("/").expect_error(404, "not_found", None);
-    daemon.get("/api/sessions/never-was").expect_error(404, "not_found", Some("id"));
-    daemon.request("DELETE", "/api/sessions/never-was", None).expect_error(404, "not_found", Some("id"));
+    daemon.get("/api/sessions/never-was").expect_error(404, "not_found", Some("session_id"));
+    daemon.request("DELETE", "/api/sessions/never-was", None).expect_error(
+        404,
+        "not_found",
+        Some("session_id"),
+    );
     daemon.get("/api/sessions/..%2F..%2Fetc").expect_error(400, "invalid_request", Some("id"));
     daemon.get("/api/sessions?limit=many").expect_error(400, "invalid_request", Some("limit"));
     daemon.request("DELETE", "/api/requests/never-was", None).expect_error(404, "not_found", Some("id"));
@@ -98,7 +102,7 @@ fn a_prompt_that_does_not_fit_is_refused_with_both_numbers() {
     assert!(said.contains("4096"), "{said}");
     let numbers = said.split(|c: char| !c.is_ascii_digit()).filter(|n| n.len() > 3).count();
     assert!(numbers >= 2, "{said}");
-    daemon.get("/api/sessions/long").expect_error(404, "not_found", Some("id"));
+    daemon.get("/api/sessions/long").expect_error(404, "not_found", Some("session_id"));
 }
 
 #[test]
@@ -131,21 +135,28 @@ fn what_is_not_http_is_refused_and_harms_nobody() {
 }
 
 #[test]
-fn a_slow_client_is_told_so() {
+fn a_client_that_is_slow_with_its_header_is_told_so() {
     let home = Home::new();
-    home.write_config("[daemon]\nheader_timeout = \"300ms\"\nbody_timeout = \"300ms\"\n");
+    home.write_config("[daemon]\nheader_timeout = \"1s\"\n");
+    let daemon = Daemon::start_listening(&home, &[]);
+    let mut slow = daemon.connect();
+    slow.send_raw(b"POST /api/chat HTTP/1.1\r\nhost:");
+    assert_eq!(slow.try_read_status(), Some(408));
+}
+
+#[test]
+fn a_client_that_is_slow_with_its_body_is_told_so() {
+    const HALF: &[u8] = b"POST /api/chat HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+        content-length: 50\r\n\r\n{\"mess";
+    let home = Home::new();
+    home.write_config("[daemon]\nheader_timeout = \"1m\"\nbody_timeout = \"300ms\"\n");
     let daemon = Daemon::start(&home);
-    let mut slow_header = daemon.connect();
-    slow_header.send_raw(b"POST /api/chat HTTP/1.1\r\nhost:");
-    assert_eq!(slow_header.try_read_status(), Some(408));
-    let mut slow_body = daemon.connect();
-    slow_body.send_raw(
-        b"POST /api/chat HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{\"mess",
-    );
-    slow_body.read_reply().expect_error(408, "request_timeout", None);
-    let mut half = daemon.connect();
-    half.send_raw(b"POST /api/chat HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{\"mess");
-    drop(half);
+    let mut slow = daemon.connect();
+    slow.send_raw(HALF);
+    slow.read_reply().expect_error(408, "request_timeout", None);
+    let mut gone = daemon.connect();
+    gone.send_raw(HALF);
+    drop(gone);
     daemon.chat(&greedy("Still there?"));
 }
 

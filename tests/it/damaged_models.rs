@@ -84,7 +84,16 @@ const DAMAGES: [(Damage, &[&str]); 19] = [
         |dir| edit_header(dir, |h| h[NORM]["data_offsets"] = json!([0, u64::MAX])),
         &["model.safetensors", NORM],
     ),
-    (|dir| edit_header(dir, |h| drop(h.as_object_mut().unwrap().shift_remove(NORM))), &[NORM]),
+    (
+        |dir| {
+            edit_header(dir, |header| {
+                let tensors = header.as_object_mut().unwrap();
+                let norm = tensors.shift_remove(NORM).unwrap();
+                tensors.insert("model.norm.wait".to_owned(), norm);
+            });
+        },
+        &[NORM],
+    ),
     (
         |dir| {
             let index = json!({ "weight_map": { NORM: "model-00002-of-00002.safetensors" } });

@@ -136,11 +136,6 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
-    /// Whether the other side has hung up, having sent nothing more. Waits for it.
-    pub(crate) fn is_closed_by_peer(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
-    }
-
     fn read_line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
