@@ -4,12 +4,12 @@ use crate::open::{self, OpenReport, Opened, StoreOptions};
 use crate::reads::{self, DamagedRecord, Found};
 use crate::trees::Trees;
 use crate::types::{Message, NewSession, Session, SessionCursor, SessionPage, SessionUpdate, StoredMessage};
-use crate::writer::{self, Job};
+use crate::writer::{self, Job, Slot};
 use crate::{StoreError, writes};
 use boca_core::SessionId;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
@@ -34,7 +34,7 @@ pub struct StoreStatus {
 /// Sessions and messages on disk. Clones share one database.
 #[derive(Debug, Clone)]
 pub struct Store {
-    opened: Arc<Opened>,
+    slot: Slot,
     jobs: mpsc::Sender<Job>,
     fatal: watch::Receiver<Option<String>>,
     directory: Arc<Path>,
@@ -63,16 +63,16 @@ impl Store {
         max_message_bytes: usize,
         damaged_records: u64,
     ) -> Result<Self, StoreError> {
-        let opened = Arc::new(opened);
+        let slot = Arc::new(RwLock::new(Some(opened)));
         let (jobs, queue) = mpsc::channel(WRITE_QUEUE);
         let (fatal_sender, fatal) = watch::channel(None);
-        let for_writer = opened.clone();
+        let for_writer = Arc::clone(&slot);
         std::thread::Builder::new()
             .name("boca-store-write".into())
             .spawn(move || writer::run(for_writer, queue, fatal_sender))
             .map_err(StoreError::io("start the writer of", directory))?;
         Ok(Self {
-            opened,
+            slot,
             jobs,
             fatal,
             directory: directory.into(),
@@ -133,8 +133,7 @@ impl Store {
     pub async fn delete_session(&self, id: &SessionId) -> Result<bool, StoreError> {
         let id = id.clone();
         let deleted = self.write(move |trees| writes::delete_session(trees, &id)).await?;
-        let opened = self.opened.clone();
-        let damaged = blocking(move || open::count_damaged(&opened.trees)).await?;
+        let damaged = self.look(|opened| open::count_damaged(&opened.trees)).await?;
         self.damaged_records.store(damaged, Ordering::Relaxed);
         Ok(deleted)
     }
@@ -191,12 +190,12 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn status(&self) -> Result<StoreStatus, StoreError> {
-        let opened = self.opened.clone();
-        let (size_bytes, n_sessions) = blocking(move || {
-            let size = opened.db.size_on_disk().map_err(StoreError::database("measure"))?;
-            Ok((size, opened.trees.by_updated.len() as u64))
-        })
-        .await?;
+        let (size_bytes, n_sessions) = self
+            .look(|opened| {
+                let size = opened.db.size_on_disk().map_err(StoreError::database("measure"))?;
+                Ok((size, opened.trees.by_updated.len() as u64))
+            })
+            .await?;
         Ok(StoreStatus {
             directory: self.directory.to_path_buf(),
             size_bytes,
@@ -216,8 +215,8 @@ impl Store {
         }
     }
 
-    /// Finishes every write before this one and closes the store. Other clones get [`StoreError::Closed`]; the
-    /// directory's lock is free once they are dropped too.
+    /// Finishes every write before this one and closes the store: its files and its lock are free when this returns.
+    /// Other clones get [`StoreError::Closed`] from now on.
     ///
     /// # Errors
     /// [`StoreError::Fatal`] when an earlier write could not be made durable.
@@ -258,12 +257,23 @@ impl Store {
         &self,
         look: impl FnOnce(&Opened) -> Result<Found<T>, StoreError> + Send + 'static,
     ) -> Result<Found<T>, StoreError> {
-        let opened = self.opened.clone();
-        blocking(move || {
-            let shared = opened.view.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let found = look(&opened);
+        self.look(move |opened| {
+            let shared = opened.view.read().unwrap_or_else(PoisonError::into_inner);
+            let found = look(opened);
             drop(shared);
             found
+        })
+        .await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Opened) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let slot = Arc::clone(&self.slot);
+        blocking(move || match &*slot.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(opened) => look(opened),
+            None => Err(StoreError::Closed),
         })
         .await
     }

@@ -7,7 +7,7 @@ use crate::open::Opened;
 use crate::trees::Trees;
 use crate::writes::Planned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Writes that share one sync at most. Bounds how long the first of them waits.
@@ -34,13 +34,17 @@ pub(crate) enum Applied {
     Nothing,
 }
 
+/// The open database, until the store is closed. The one who closes it takes it out, so that its files and its lock
+/// are free even while clones of the store are still about.
+pub(crate) type Slot = Arc<RwLock<Option<Opened>>>;
+
 /// Applies planned changes while no reader looks.
 pub(crate) fn apply(opened: &Opened, changes: &Changes) -> Result<Applied, StoreError> {
     if changes.is_empty() {
         return Ok(Applied::Nothing);
     }
     // A reader or writer that panicked while it held the lock left nothing half done: the transaction is sled's.
-    let exclusive = opened.view.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let exclusive = opened.view.write().unwrap_or_else(PoisonError::into_inner);
     changes.apply(&opened.trees)?;
     drop(exclusive);
     Ok(Applied::Changed)
@@ -63,7 +67,7 @@ pub(crate) fn job<T: Send + 'static>(
 }
 
 /// The thread's loop, until it is told to close or every caller is gone.
-pub(crate) fn run(opened: Arc<Opened>, mut jobs: mpsc::Receiver<Job>, fatal: watch::Sender<Option<String>>) {
+pub(crate) fn run(slot: Slot, mut jobs: mpsc::Receiver<Job>, fatal: watch::Sender<Option<String>>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
         while group.len() < MAX_GROUP
@@ -74,10 +78,12 @@ pub(crate) fn run(opened: Arc<Opened>, mut jobs: mpsc::Receiver<Job>, fatal: wat
         let mut acknowledgements = Vec::with_capacity(group.len());
         let mut changed = false;
         let mut closing = None;
+        let place = slot.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(opened) = &*place else { return };
         for job in group {
             match job {
                 Job::Write(_) if fatal.borrow().is_some() => drop(job),
-                Job::Write(write) => match catch_unwind(AssertUnwindSafe(|| write(&opened))) {
+                Job::Write(write) => match catch_unwind(AssertUnwindSafe(|| write(opened))) {
                     Ok((applied, acknowledge)) => {
                         changed |= applied == Applied::Changed;
                         acknowledgements.push(acknowledge);
@@ -95,6 +101,7 @@ pub(crate) fn run(opened: Arc<Opened>, mut jobs: mpsc::Receiver<Job>, fatal: wat
                 Err(_) => declare_fatal(&fatal, "the database panicked in a flush".into()),
             }
         }
+        drop(place);
         let failed = fatal.borrow().clone();
         for acknowledge in acknowledgements {
             acknowledge(match &failed {
@@ -104,6 +111,8 @@ pub(crate) fn run(opened: Arc<Opened>, mut jobs: mpsc::Receiver<Job>, fatal: wat
         }
         if let Some(done) = closing {
             drop(jobs);
+            // Waits for readers that are at work; later ones find nothing.
+            let opened = slot.write().unwrap_or_else(PoisonError::into_inner).take();
             drop(opened);
             done.send(()).ok();
             return;

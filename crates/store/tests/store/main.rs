@@ -115,10 +115,13 @@ async fn a_write_whose_caller_went_away_still_stands() {
 }
 
 #[tokio::test]
-async fn after_closing_nothing_is_written() {
+async fn after_closing_nothing_is_written_and_the_directory_is_free() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
     let other = store.clone();
     store.close().await.unwrap();
     assert!(matches!(other.create_session(new("s"), NOW).await, Err(StoreError::Closed)));
+    assert!(matches!(other.session(&id("s")).await, Err(StoreError::Closed)));
+    try_open(directory.path()).await.expect("a clone that is left does not hold the lock");
+    drop(other);
 }
