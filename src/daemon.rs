@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::http::{self, BoundSocket, HttpServerHandle, ListenError, Parts};
 use crate::service_manager;
 use crate::signals::{Shutdown, ShutdownTrigger};
-use boca_actors::{Actors, ActorsOptions, Backoff, Escalation, RestartPolicy, Supervision};
+use boca_actors::{Actors, ActorsOptions, Backoff, Escalation, ModelStatus, RestartPolicy, Supervision};
 use boca_core::ActorState;
 use boca_engine::generate::EngineOptions;
 use boca_engine::{GeneratorFactory, ModelSource};
@@ -25,7 +25,7 @@ const STORE_DIRECTORY: &str = "store";
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// The grace of running questions when the daemon ends because something is broken.
 const BROKEN_GRACE: Duration = Duration::from_secs(2);
-/// How often a change of the model's state is looked for, to tell the service manager and the log.
+/// How often a change of the model's state is looked for, to tell the service manager.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// A daemon that could not start, or had to end.
@@ -199,45 +199,36 @@ fn supervision(settings: &SupervisionSettings) -> Supervision {
     Supervision { actors, engine, ..defaults }
 }
 
-/// Tells the service manager and the log what becomes of the model.
+/// Tells the service manager what becomes of the model. The log has it from the model's actor.
 async fn watch_model(actors: &Actors) -> std::convert::Infallible {
     let mut ticks = tokio::time::interval(WATCH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = None;
+    let mut told = String::new();
     loop {
         ticks.tick().await;
-        let status = actors.model.status();
-        // Between ready and busy a model changes all the time.
-        let state = if status.state == ActorState::Busy { ActorState::Ready } else { status.state };
-        if let Some(progress) = &status.progress {
-            let of = match progress.total_bytes {
-                0 => String::new(),
-                total => format!(" ({} of {} MiB)", progress.done_bytes >> 20, total >> 20),
-            };
-            service_manager::status(&format!("loading the model{of}"));
+        let line = status_line(&actors.model.status());
+        if line != told {
+            service_manager::status(&line);
+            told = line;
         }
-        if told == Some(state) {
-            continue;
-        }
-        told = Some(state);
-        let name = status.info.as_ref().map_or("the model", |info| &info.name);
-        let reason = status.failure.as_ref().map_or("unknown reason", |failure| &failure.message);
-        match state {
-            ActorState::Ready | ActorState::Busy => {
-                service_manager::status(&format!("ready: {name}"));
-                let is_demo = status.info.as_ref().is_some_and(|info| info.is_demo);
-                tracing::info!(model = name, is_demo, "the model is ready");
+    }
+}
+
+/// One line on the model, the same while it changes between ready and busy.
+fn status_line(status: &ModelStatus) -> String {
+    let name = status.info.as_ref().map_or("the model", |info| &info.name);
+    let reason = status.failure.as_ref().map_or("unknown reason", |failure| &failure.message);
+    match status.state {
+        ActorState::Ready | ActorState::Busy | ActorState::Degraded => format!("ready: {name}"),
+        ActorState::Starting | ActorState::Loading => match &status.progress {
+            Some(progress) if progress.total_bytes > 0 => {
+                let [done, total] = [progress.done_bytes, progress.total_bytes].map(|bytes| bytes >> 20);
+                format!("loading the model ({done} of {total} MiB)")
             }
-            ActorState::Down => {
-                service_manager::status(&format!("no model: {reason}"));
-                tracing::error!(reason, "there is no model; the daemon stays up and says so in /ready");
-            }
-            ActorState::Restarting => {
-                service_manager::status(&format!("restarting the engine: {reason}"));
-                tracing::warn!(reason, "the engine is being restarted");
-            }
-            ActorState::Starting | ActorState::Loading | ActorState::Degraded | ActorState::Disabled => {}
-        }
+            _ => "loading the model".to_owned(),
+        },
+        ActorState::Restarting => format!("restarting the engine: {reason}"),
+        ActorState::Down | ActorState::Disabled => format!("no model: {reason}"),
     }
 }
 

@@ -15,9 +15,8 @@ use boca_api::{ChatRequest, ChatResponse, Trace, millis};
 use boca_core::{ErrorCode, Failure, SamplingOverrides};
 use std::time::Duration;
 
-/// How long a streamed answer waits for the question to be accepted, so that a refusal still gets its HTTP status.
-/// After that it comes as an event.
-const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a streamed answer waits for a refusal. After that it comes as an event.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn ask(
     request: HttpRequest,
@@ -98,19 +97,12 @@ async fn stream(
     parts: Data<Parts>,
     context: RequestContext,
 ) -> Result<HttpResponse, ApiError> {
-    let first = tokio::time::timeout(ACCEPT_PATIENCE, exchange.events.recv()).await;
-    match first {
-        Ok(Some(ExchangeEvent::Failed(failure))) => return Err(context.fail(failure)),
-        Ok(None) => return Err(context.fail(lost())),
-        // `Accepted` comes before anything that could be lost here.
-        Ok(Some(_)) | Err(_) => {}
-    }
+    let early = first_events(&mut exchange, &context).await?;
     let Exchange { session_id, events } = exchange;
     let started = StreamEvent::Started(boca_api::sse::Started {
         request_id: context.id().to_string(),
         session_id: session_id.to_string(),
     });
-    let first = text_of(&started);
     let encode = move |event| match event {
         ExchangeEvent::Accepted => Encoded::Nothing,
         ExchangeEvent::Source(trace) => {
@@ -128,12 +120,49 @@ async fn stream(
             Encoded::Last(text_of(&StreamEvent::Error(context.fail(failure).body())))
         }
     };
+    let mut first = text_of(&started);
+    let mut events = Some(events);
+    for event in early {
+        match encode(event) {
+            Encoded::Nothing => {}
+            Encoded::Event(text) => first.push_str(&text),
+            Encoded::Last(text) => {
+                first.push_str(&text);
+                events = None;
+            }
+        }
+    }
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, boca_api::sse::CONTENT_TYPE))
         .insert_header((CACHE_CONTROL, "no-cache"))
         // Proxies that buffer would turn a stream into one late answer.
         .insert_header(("x-accel-buffering", "no"))
         .streaming(sse::body(first, events, encode)))
+}
+
+/// What happens until it is clear that the question is not refused, or for as long as that may take: a refusal gets
+/// its HTTP status also when the answer was to be streamed.
+async fn first_events(
+    exchange: &mut Exchange,
+    context: &RequestContext,
+) -> Result<Vec<ExchangeEvent>, ApiError> {
+    let give_up = tokio::time::Instant::now() + REFUSAL_PATIENCE;
+    let mut early = Vec::new();
+    while let Ok(event) = tokio::time::timeout_at(give_up, exchange.events.recv()).await {
+        let is_under_way = match event {
+            None => return Err(context.fail(lost())),
+            Some(ExchangeEvent::Failed(failure)) => return Err(context.fail(failure)),
+            Some(ExchangeEvent::Accepted) => continue,
+            // The prompt was read, so it fits.
+            Some(ExchangeEvent::Source(ref trace)) => trace.usage.prompt_tokens > 0,
+            Some(ExchangeEvent::Reasoning(_) | ExchangeEvent::Text(_) | ExchangeEvent::Finished(_)) => true,
+        };
+        early.extend(event);
+        if is_under_way {
+            break;
+        }
+    }
+    Ok(early)
 }
 
 fn text_of(event: &StreamEvent) -> String {

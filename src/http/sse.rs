@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 pub(super) const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(8);
 
 /// The bytes of a stream of events: `first`, then what `encode` makes of each event, up to and with the one for which
-/// it says that it is the last. A comment goes out whenever nothing else did for a while.
+/// it says that it is the last. Without events `first` is all. A comment goes out whenever nothing else did for a while.
 pub(super) fn body<E: 'static>(
     first: String,
-    events: mpsc::Receiver<E>,
+    events: Option<mpsc::Receiver<E>>,
     encode: impl FnMut(E) -> Encoded + 'static,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + 'static {
-    let state = State { first: Some(first), events: Some(events), encode };
+    let state = State { first: Some(first), events, encode };
     stream::unfold(state, |mut state| async move {
         if let Some(first) = state.first.take() {
             return Some((Ok(Bytes::from(first)), state));
@@ -71,7 +71,7 @@ mod tests {
             9 => Encoded::Last("last".into()),
             n => Encoded::Event(n.to_string()),
         };
-        let mut body = Box::pin(body("first".into(), events, encode));
+        let mut body = Box::pin(body("first".into(), Some(events), encode));
         let mut next = async || String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap();
         assert_eq!(next().await, "first");
         for event in [0, 1] {

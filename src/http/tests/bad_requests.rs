@@ -47,6 +47,9 @@ async fn a_prompt_that_does_not_fit_is_refused_with_both_numbers() {
     let refused = daemon.post("/api/chat", format!(r#"{{"message":"{TOO_LONG}","session_id":"s"}}"#)).await;
     assert_eq!(refused.error(), (400, "context_length_exceeded", Some("max_tokens")));
     assert!(refused.message().contains("90") && refused.message().contains("100"), "{}", refused.message());
+    let streamed = format!(r#"{{"message":"{TOO_LONG}","session_id":"s","stream":true}}"#);
+    let refused = daemon.post("/api/chat", streamed).await;
+    assert_eq!(refused.error(), (400, "context_length_exceeded", Some("max_tokens")), "a stream as well");
     assert!(daemon.messages("s").await.is_empty());
 }
 

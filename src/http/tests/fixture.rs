@@ -10,6 +10,7 @@ use crate::daemon;
 use crate::exit::Exit;
 use crate::signals::{Shutdown, ShutdownTrigger};
 use boca_api::{ChatRequest, ChatResponse, Client, ClientError, SessionMessage};
+use boca_engine::GeneratorFactory;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -75,21 +76,26 @@ impl TestDaemon {
 
     /// A daemon whose model is loaded when the gate opens.
     pub(super) async fn start_behind(settings: Settings, gate: Gate) -> Self {
+        Self::start_with(settings, factory(gate)).await
+    }
+
+    /// A daemon with any engine.
+    pub(super) async fn start_with(settings: Settings, engine: GeneratorFactory) -> Self {
         let (trigger, shutdown) = ShutdownTrigger::new();
         let client = Client::new(settings.daemon.socket.clone());
-        let thread = Self::run(settings.clone(), gate, shutdown);
+        let thread = Self::run(settings.clone(), engine, shutdown);
         let daemon = Self { client, settings, trigger: Some(trigger), thread: Some(thread) };
         until("listening", async || daemon.client.health().await.is_ok()).await;
         daemon
     }
 
     /// The daemon's thread, which yields how it ended.
-    pub(super) fn run(settings: Settings, gate: Gate, shutdown: Shutdown) -> JoinHandle<Exit> {
+    pub(super) fn run(settings: Settings, engine: GeneratorFactory, shutdown: Shutdown) -> JoinHandle<Exit> {
         let tried =
             vec![TriedModel { path: "embedded".into(), from: "embedded", outcome: "taken".to_owned() }];
         std::thread::spawn(move || {
             let shared = SharedSettings::new(settings);
-            actix_rt::System::new().block_on(daemon::run_with_engine(shared, tried, factory(gate), shutdown))
+            actix_rt::System::new().block_on(daemon::run_with_engine(shared, tried, engine, shutdown))
         })
     }
 
@@ -99,8 +105,13 @@ impl TestDaemon {
     }
 
     /// Stops it, and yields how it ended.
-    pub(super) async fn stop(mut self) -> Exit {
+    pub(super) async fn stop(self) -> Exit {
         self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Waits until it ends, and yields how.
+    pub(super) async fn ended(mut self) -> Exit {
         let thread = self.thread.take().unwrap();
         tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap()
     }

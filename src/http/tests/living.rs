@@ -1,7 +1,7 @@
 //! The daemon's own life: health, readiness, status, limits, a second one.
 
 use super::fixture::{TestDaemon, question, settings, until};
-use super::scripted::{ENDLESS, Gate};
+use super::scripted::{ENDLESS, Gate, PANIC, missing};
 use crate::exit::Exit;
 use crate::signals::ShutdownTrigger;
 use boca_api::ChatRequest;
@@ -41,6 +41,39 @@ async fn while_the_model_loads_everything_but_answers_is_there() {
 }
 
 #[tokio::test]
+async fn without_a_model_the_daemon_stays_up_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = TestDaemon::start_with(settings(directory.path()), missing()).await;
+    until("given up", async || daemon.client.ready().await.is_ok_and(|ready| ready.body.status == "down"))
+        .await;
+    let ready = daemon.raw(super::fixture::request("GET", "/ready", "", b"")).await;
+    assert_eq!((ready.status, ready.header("retry-after")), (503, None));
+    let reason = ready.message().to_owned();
+    assert!(reason.contains("/models/none: expected a model directory, found nothing"), "{reason}");
+    let refused = daemon.post("/api/chat", r#"{"message":"hello","session_id":"s"}"#).await;
+    assert_eq!(refused.error(), (503, "model_unavailable", None));
+    assert!(daemon.messages("s").await.is_empty());
+    assert_eq!(daemon.client.status().await.unwrap().body.model.error.unwrap().code, "model_unavailable");
+    assert_eq!(daemon.stop().await, Exit::Done);
+}
+
+#[tokio::test]
+async fn an_engine_that_fails_again_and_again_ends_the_daemon_with_its_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(directory.path());
+    settings.supervision.intensity = 1;
+    let socket = settings.daemon.socket.clone();
+    let daemon = TestDaemon::start(settings).await;
+    until("gone", async || {
+        // Whatever it answers: at some point nobody listens any more.
+        daemon.chat("s", PANIC).await.ok();
+        !socket.exists()
+    })
+    .await;
+    assert_eq!(daemon.ended().await, Exit::SupervisionGaveUp);
+}
+
+#[tokio::test]
 async fn status_and_metrics_show_the_whole_house() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = TestDaemon::start(settings(directory.path())).await;
@@ -69,7 +102,7 @@ async fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let daemon = TestDaemon::start(settings(directory.path())).await;
     let second = |settings| async {
         let (_trigger, shutdown) = ShutdownTrigger::new();
-        let thread = TestDaemon::run(settings, Gate::default(), shutdown);
+        let thread = TestDaemon::run(settings, missing(), shutdown);
         tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap()
     };
     assert_eq!(second(settings(directory.path())).await, Exit::Unavailable);

@@ -5,6 +5,7 @@ use boca_core::{
     Role, SamplingOverrides, Timings, Usage,
 };
 use boca_engine::backend::BackendError;
+use boca_engine::checkpoint::CheckpointError;
 use boca_engine::{CancelToken, EngineError, Generator, GeneratorFactory};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,14 @@ const PROMPT_TOKENS: u32 = 7;
 /// Lets loading go on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gate(Arc<AtomicBool>);
+
+/// An engine whose model is not there.
+pub(super) fn missing() -> GeneratorFactory {
+    Arc::new(|_| {
+        let path = "/models/none".to_owned();
+        Err(CheckpointError::NotADirectory { path, found: "nothing" }.into())
+    })
+}
 
 impl Gate {
     pub(super) fn open(&self) {
