@@ -3,7 +3,7 @@
 use crate::clean;
 use crate::ended::Ended;
 use crate::style::{Style, may_colour};
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 
@@ -136,12 +136,12 @@ impl Console {
         }
     }
 
-    /// A line or bar that shows waiting on standard error; invisible when that is no terminal.
+    /// A line that shows waiting on standard error; invisible when that is no terminal.
     pub(crate) fn waiting(&self) -> ProgressBar {
         let target = match self.err_is_terminal {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
         };
-        ProgressBar::with_draw_target(None, target)
+        ProgressBar::with_draw_target(None, target).with_style(ProgressStyle::default_spinner())
     }
 }

@@ -75,9 +75,10 @@ impl Ended {
 }
 
 fn report_client_error(error: &ClientError, console: &mut Console) -> Exit {
-    let text = match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    let text = match (error, error.source()) {
+        // Which call of the connection noticed that it is gone helps nobody.
+        (ClientError::Closed { .. }, _) | (_, None) => error.to_string(),
+        (_, Some(source)) => format!("{error}: {source}"),
     };
     match error {
         ClientError::NotRunning { socket, .. } => Ended::NoDaemon(vec![socket.clone()]).report(console),

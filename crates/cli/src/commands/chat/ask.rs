@@ -73,18 +73,24 @@ pub(super) async fn ask(
 }
 
 /// Tells on standard error what the text of an answer does not.
-pub(super) fn notes(response: &ChatResponse, stats: bool, tell_demo: bool, console: &mut Console) {
+pub(super) fn notes(response: &ChatResponse, question: &Question, tell_demo: bool, console: &mut Console) {
     match response.finish_reason.as_str() {
         "length" => {
-            let n = u64::from(response.usage.completion_tokens);
-            let tokens = human::plural(n, "token");
-            console.note(&format!("cut off after {tokens}; `--max-tokens` allows more"));
+            let n = response.usage.completion_tokens;
+            let why = match question.request.max_tokens {
+                Some(most) if n >= most => "a larger `--max-tokens` allows more",
+                _ if question.deadline.is_some() => {
+                    "that is what the deadline, the context and the settings allow"
+                }
+                _ => "that is what the context and the settings allow",
+            };
+            console.note(&format!("cut off after {}: {why}", human::plural(u64::from(n), "token")));
         }
         "deadline" => console.note("cut off by the deadline; `--deadline` allows more time"),
         "cancelled" => console.note("cut off: someone cancelled the request"),
         _ => {}
     }
-    if stats {
+    if question.show.stats {
         console.note(&stats_line(response));
     }
     if tell_demo && response.model_is_demo {

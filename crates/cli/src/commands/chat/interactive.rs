@@ -113,7 +113,7 @@ impl Talk<'_> {
             self.template.session_id = asked.session_id;
         }
         let Some(response) = asked.response else { return Err(Ended::Interrupted) };
-        ask::notes(&response, self.show.stats, !self.told_demo, self.console);
+        ask::notes(&response, &question, !self.told_demo, self.console);
         self.told_demo |= response.model_is_demo;
         self.console.print("\n")
     }

@@ -140,7 +140,7 @@ pub(crate) async fn run(
     let question = Question { request, show: args.show(), deadline };
     match ask::ask(&client, &question, console, interrupts).await?.response {
         Some(response) => {
-            ask::notes(&response, args.stats, true, console);
+            ask::notes(&response, &question, true, console);
             Ok(Exit::Done)
         }
         None => {

@@ -113,10 +113,22 @@ async fn thinking_and_figures_are_shown_when_asked_for_on_standard_error() {
 async fn an_answer_that_was_cut_off_says_so() {
     let body = done_body("Hel").replace(r#""stop""#, r#""length""#);
     let daemon = FakeDaemon::start(answering(Answer::Stream(vec![started(), event("done", &body)])));
-    let mut desk = Desk::new();
-    assert_eq!(chat(asking("Hi"), &daemon.context(), &mut desk).await, Exit::Done);
-    assert_eq!(desk.out.text(), "Hel\n");
-    assert!(desk.err.text().contains("cut off after 2 tokens; `--max-tokens` allows more"));
+    let minute = Some(Duration::from_secs(60));
+    for (max_tokens, deadline, why) in [
+        (Some(2), minute, "a larger `--max-tokens` allows more"),
+        (Some(3), minute, "that is what the deadline, the context and the settings allow"),
+        (None, None, "that is what the context and the settings allow"),
+    ] {
+        let mut desk = Desk::new();
+        let args = ChatArgs { max_tokens, deadline, ..asking("Hi") };
+        assert_eq!(chat(args, &daemon.context(), &mut desk).await, Exit::Done);
+        assert_eq!(desk.out.text(), "Hel\n");
+        assert!(
+            desk.err.text().starts_with(&format!("cut off after 2 tokens: {why}\n")),
+            "{}",
+            desk.err.text()
+        );
+    }
 }
 
 #[tokio::test]
