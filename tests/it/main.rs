@@ -1,4 +1,5 @@
 //! The integration tests: the real binary, over its real socket, with the demo model.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may fail and speak as tests do")]
 
 mod architecture;
 mod cli;
