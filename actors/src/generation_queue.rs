@@ -182,7 +182,8 @@ impl GenerationQueue {
         let Some(running) = state.running.as_mut().filter(|running| running.ticket == ticket) else {
             return Expiry::Ended;
         };
-        let last_moment = running.deadline + self.0.settings.deadline_grace;
+        let grace = self.0.settings.deadline_grace;
+        let last_moment = running.deadline.checked_add(grace).unwrap_or(running.deadline);
         if now < last_moment {
             return Expiry::WindsUpUntil(last_moment);
         }

@@ -77,13 +77,15 @@ impl ModelHandle {
 
     /// Takes no new requests from now on, lets the accepted ones finish for `grace`, then cancels them.
     pub async fn drain(&self, grace: Duration) -> DrainReport {
-        let reason = Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping");
-        self.shared.queue.refuse(reason.clone());
-        let deadline = Instant::now() + grace + self.shared.cancel_patience + DRAIN_MARGIN;
+        let began = Instant::now();
+        let deadline = began + grace + self.shared.cancel_patience + DRAIN_MARGIN;
         match self.actor.call(Drain { grace }, deadline).await {
             Ok(report) => report,
-            // Without an actor nothing runs; what waits for the next one need not wait longer.
-            Err(_) => DrainReport { cancelled: self.shared.queue.end_all(&reason) },
+            // The actor is away, but what was accepted is in the queue all the same.
+            Err(_) => {
+                let grace = grace.saturating_sub(began.elapsed());
+                self.shared.queue.drain(grace, self.shared.cancel_patience).await
+            }
         }
     }
 

@@ -122,7 +122,8 @@ pub(crate) struct Supervisor {
 struct Child {
     status: Arc<ChildStatus>,
     stop: watch::Sender<bool>,
-    stopped: oneshot::Receiver<()>,
+    /// Taken by who waits for its end.
+    stopped: Option<oneshot::Receiver<()>>,
 }
 
 impl Supervisor {
@@ -145,7 +146,7 @@ impl Supervisor {
             supervise(spec, task_slot, first, stop_wanted, escalation).await;
             done.send(()).ok();
         });
-        self.lock().push(Child { status, stop, stopped });
+        self.lock().push(Child { status, stop, stopped: Some(stopped) });
         ActorHandle::new(slot)
     }
 
@@ -169,19 +170,18 @@ impl Supervisor {
 
     /// Stops every child, the youngest first, each within its time limit.
     pub(crate) async fn stop_all(&self) {
-        let children = std::mem::take(&mut *self.lock());
-        let mut stopped = Vec::new();
-        for child in children.into_iter().rev() {
-            child.stop.send_replace(true);
-            // An error means that the child had ended before.
-            child.stopped.await.ok();
-            stopped.push((child.status, child.stop));
+        while let Some(stopped) = self.stop_youngest() {
+            // An error means that the child's task is gone, which is as good.
+            stopped.await.ok();
         }
+    }
+
+    /// Tells the youngest child that was not told before; the list keeps it, for reports.
+    fn stop_youngest(&self) -> Option<oneshot::Receiver<()>> {
         let mut children = self.lock();
-        for (status, stop) in stopped.into_iter().rev() {
-            // Kept, so that reports still name them.
-            children.push(Child { status, stop, stopped: oneshot::channel().1 });
-        }
+        let child = children.iter_mut().rev().find(|child| child.stopped.is_some())?;
+        child.stop.send_replace(true);
+        child.stopped.take()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Child>> {
