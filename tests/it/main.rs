@@ -1,5 +1,9 @@
 //! The integration tests: the real binary, over its real socket, with the demo model.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may fail and speak as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests may fail and speak as tests do"
+)]
 
 mod architecture;
 mod cli;
