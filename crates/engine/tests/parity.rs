@@ -11,6 +11,7 @@
 //! we are as far from it as the f32 reference is.
 //!
 //! Run with `--nocapture` for the table.
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
 
 use boca_engine::ModelSource;
 use boca_engine::backend::{Backend, Chunk, Logits, LogitsOf, SequenceId};
