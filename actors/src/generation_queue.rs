@@ -124,6 +124,8 @@ struct Running {
     began: Instant,
     /// When the engine was first told to end it.
     told_to_end: Option<Instant>,
+    /// Why, when it was not its caller who wanted that.
+    reason_to_end: Option<Failure>,
 }
 
 impl GenerationQueue {
@@ -241,7 +243,8 @@ impl GenerationQueue {
             entry.channel.finish(Err(reason.clone()));
             n_ended += 1;
         }
-        if state.running.is_some() {
+        if let Some(running) = &mut state.running {
+            running.reason_to_end = Some(reason.clone());
             state.tell_to_end(Instant::now());
             n_ended += 1;
         }
@@ -320,7 +323,11 @@ impl GenerationQueue {
         let ended = state.running.take_if(|running| running.epoch == epoch && running.id == *id);
         if let Some(running) = ended {
             state.service_time.add(running.began.elapsed());
-            running.channel.finish(end);
+            running.channel.finish(match (end, running.reason_to_end) {
+                // The engine had not begun, and knows only that it was told not to.
+                (Err(failure), Some(reason)) if failure.code == ErrorCode::Cancelled => Err(reason),
+                (end, _) => end,
+            });
         }
         self.pump(state);
     }
@@ -393,6 +400,7 @@ impl GenerationQueue {
                 epoch,
                 began: now,
                 told_to_end: None,
+                reason_to_end: None,
             });
         }
         self.0.is_busy.store(state.running.is_some(), Ordering::Release);

@@ -244,6 +244,16 @@ async fn refusal_and_welcome() {
     assert_eq!(admit(&queue, "c").unwrap_err().code, ErrorCode::ShuttingDown, "stopping is for good");
 }
 
+#[tokio::test]
+async fn a_request_that_a_stop_meets_before_its_first_step_learns_of_the_stop() {
+    let queue = queue(4);
+    let _host = with_engine(&queue, FIRST);
+    let mut a = admit(&queue, "a").unwrap();
+    queue.end_all(&Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping"));
+    queue.generation_ended(FIRST, &id("a"), Err(cancelled_before_it_began()));
+    assert_eq!(code_of(&mut a), ErrorCode::ShuttingDown);
+}
+
 #[test]
 fn an_engine_that_owes_an_end_is_noticed() {
     let queue = queue(4);
