@@ -308,7 +308,8 @@ fn event_sink(epoch: Epoch, shared: Arc<ModelShared>, ends: Arc<watch::Sender<En
         match event {
             EngineEvent::Loading(progress) if is_newest => status.loading(progress),
             EngineEvent::Ready(info) if is_newest => {
-                tracing::info!(model = info.name, backend = info.backend, "the model is ready");
+                let (model, is_demo, backend) = (&info.name, info.is_demo, &info.backend);
+                tracing::info!(model, is_demo, backend, "the model is ready");
                 status.ready(*info);
                 queue.engine_ready(epoch);
             }
