@@ -99,7 +99,7 @@ async fn serve(
     let started = Instant::now();
     let settings = shared.current();
     let socket = BoundSocket::acquire(&settings.daemon.socket)?;
-    let store = open_store(&settings).await?;
+    let (store, store_report) = open_store(&settings).await?;
     let actors = boca_actors::start(actors_options(&settings, factory));
     let chat = ChatService::new(
         store.clone(),
@@ -112,6 +112,7 @@ async fn serve(
         chat: chat.clone(),
         actors: actors.clone(),
         store: store.clone(),
+        store_report,
         settings: shared.clone(),
         tried,
         socket: socket.path().to_owned(),
@@ -143,7 +144,7 @@ async fn serve(
     ended.and(closed)
 }
 
-async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
+async fn open_store(settings: &Settings) -> Result<(Store, OpenReport), StoreError> {
     let directory = settings.daemon.state_dir.join(STORE_DIRECTORY);
     let options = StoreOptions {
         cache_bytes: settings.store.cache_bytes,
@@ -151,7 +152,7 @@ async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
     };
     let (store, report) = Store::open(&directory, options).await?;
     tell_of_opening(&report);
-    Ok(store)
+    Ok((store, report))
 }
 
 /// Says what a person should know of the store; a clean opening is nothing to know.

@@ -15,7 +15,7 @@ use actix_web::{App, HttpRequest, HttpServer, Resource};
 use boca_actors::Actors;
 use boca_api::routes;
 use boca_core::{ErrorCode, Failure};
-use boca_store::Store;
+use boca_store::{OpenReport, Store};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) chat: ChatService,
     pub(crate) actors: Actors,
     pub(crate) store: Store,
+    /// What happened when the store was opened.
+    pub(crate) store_report: OpenReport,
     pub(crate) settings: SharedSettings,
     /// Where a model was looked for.
     pub(crate) tried: Vec<TriedModel>,

@@ -32,6 +32,7 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
             size_bytes: store.size_bytes,
             n_sessions: store.n_sessions,
             n_damaged_records: store.damaged_records,
+            set_aside: parts.store_report.set_aside.as_ref().map(|path| path.display().to_string()),
         },
         requests: RequestCounts { running: running.min(all), queued: all.saturating_sub(running) },
     }))

@@ -172,6 +172,9 @@ pub struct StoreStatus {
     pub n_sessions: u64,
     /// Records that were damaged and set aside.
     pub n_damaged_records: u64,
+    /// Where a store was put that could not be opened at this start; what is in it is missing from the one in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<String>,
 }
 
 /// Requests in the house.

@@ -97,6 +97,22 @@ async fn status_and_metrics_show_the_whole_house() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_opened_is_told_of_and_the_daemon_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = TestDaemon::start(settings(directory.path())).await;
+    daemon.chat("s", "hello").await.unwrap();
+    assert_eq!(daemon.client.status().await.unwrap().body.store.set_aside, None);
+    daemon.stop().await;
+    std::fs::write(directory.path().join("state/store/sled/conf"), [0xff; 62]).unwrap();
+
+    let daemon = TestDaemon::start(settings(directory.path())).await;
+    let kept = daemon.client.status().await.unwrap().body.store.set_aside.unwrap();
+    assert!(std::path::Path::new(&kept).join("db").exists(), "{kept}");
+    assert!(daemon.messages("s").await.is_empty());
+    daemon.chat("s", "hello again").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = TestDaemon::start(settings(directory.path())).await;

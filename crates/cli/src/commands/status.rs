@@ -75,6 +75,10 @@ fn rendered(status: &StatusResponse, style: Style) -> String {
         stored.push_str(&style.red(&format!(", {damaged} set aside")));
     }
     line("store", stored);
+    if let Some(kept) = &store.set_aside {
+        let kept = format!("the store before could not be opened and was kept as {}", value(kept));
+        line("", style.red(&kept));
+    }
     text.push('\n');
     text.push_str(&agents(status, style));
     text
@@ -223,6 +227,7 @@ mod tests {
                 size_bytes: 1_300_000,
                 n_sessions: 12,
                 n_damaged_records: 0,
+                set_aside: None,
             },
             requests: RequestCounts { running: 1, queued: 0 },
         }
