@@ -81,6 +81,7 @@ fn turns_share_context_and_survive_a_restart() {
         prompt(&alone),
         prompt(&second)
     );
+    assert!(second["response"].as_str().unwrap().contains("Nora"), "{second}");
     let before = messages(&daemon, "talk-1");
     let expected = [
         ("user", "Hello! My name is Nora."),
