@@ -123,6 +123,7 @@ mod tests {
             sampling: SamplingOverrides::default(),
             max_tokens: Some(4),
             default_max_tokens: 8,
+            answer_so_far: String::new(),
             stop: vec!["\n".into()],
             top_logprobs: Some(2),
             time_left: Duration::from_millis(1500),

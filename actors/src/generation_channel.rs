@@ -3,19 +3,10 @@
 //! The engine must never wait for a slow reader, and memory must stay bounded. So consecutive texts run together in
 //! one buffer, which holds at most one answer, and an answer is bounded by its token budget.
 
-use boca_core::{Failure, GenerationEvent, GenerationSummary, TokenLogprob};
+use boca_core::{Failure, GenerationEvent, GenerationSummary, GenerationUpdate, TokenLogprob};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-
-/// What a reader of a generation sees.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum GenerationUpdate {
-    /// Something happened.
-    Event(GenerationEvent),
-    /// The end.
-    Finished(GenerationSummary),
-}
 
 /// How a generation ends.
 pub(crate) type GenerationEnd = Result<GenerationSummary, Failure>;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::engine_host::EngineGone;
-use crate::generation_channel::GenerationUpdate;
-use boca_core::{ChatMessage, FinishReason, GenerationSummary, SamplingOverrides, Timings, Usage};
+use boca_core::{
+    ChatMessage, FinishReason, GenerationSummary, GenerationUpdate, SamplingOverrides, Timings, Usage,
+};
 use futures_util::StreamExt;
 use futures_util::future::FutureExt;
 use proptest::prelude::*;
@@ -44,6 +45,7 @@ fn request(name: &str) -> Box<GenerateRequest> {
         sampling: SamplingOverrides::default(),
         max_tokens: None,
         default_max_tokens: 8,
+        answer_so_far: String::new(),
         stop: Vec::new(),
         top_logprobs: None,
         time_left: Duration::from_secs(3600),

@@ -1,8 +1,8 @@
 //! The reader's end of one generation: its events, its deadline, and its cancellation by drop.
 
-use crate::generation_channel::{GenerationChannel, GenerationUpdate};
+use crate::generation_channel::GenerationChannel;
 use crate::generation_queue::{Expiry, GenerationQueue, Ticket};
-use boca_core::Failure;
+use boca_core::{Failure, GenerationUpdate};
 use futures_util::Stream;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -167,11 +167,9 @@ impl Measurements {
         count(&mut self.by_outcome, record.outcome.as_str());
         count(&mut self.by_route, record.route);
         let mode = match &record.mode {
-            Mode::Auto => "auto",
-            Mode::Local => "local",
             // A name that nobody has stands in the request alone and must not become a series of its own.
             Mode::Provider(_) if record.answered_by.is_none() => OTHER_NAMES,
-            Mode::Provider(name) => name,
+            mode => mode.as_str(),
         };
         count(&mut self.by_mode, mode);
         if let Some(model) = &record.answered_by {

@@ -86,6 +86,8 @@ fn question(id: &str) -> Ask {
     Ask {
         session_id: "session".parse().unwrap(),
         mode: Mode::Auto,
+        effort: None,
+        strategy: None,
         private: true,
         generate: GenerateRequest {
             id: id.parse().unwrap(),
@@ -94,6 +96,7 @@ fn question(id: &str) -> Ask {
             sampling: SamplingOverrides::default(),
             max_tokens: None,
             default_max_tokens: 8,
+            answer_so_far: String::new(),
             stop: Vec::new(),
             top_logprobs: None,
             time_left: Duration::from_secs(60),

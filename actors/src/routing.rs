@@ -19,17 +19,17 @@ pub(crate) struct ProviderFacts {
 /// A bad request that names `mode` (no such provider, with those that exist) or `private`.
 pub(crate) fn choose(mode: &Mode, is_private: bool, providers: &[ProviderFacts]) -> Result<usize, Failure> {
     let found = match mode {
-        Mode::Auto | Mode::Local => providers.iter().position(|provider| provider.is_local),
+        // With the model alone there is nobody else to ask, so these come down to it.
+        Mode::Auto | Mode::Local | Mode::Collaborative | Mode::Fallback | Mode::Race | Mode::Compare => {
+            providers.iter().position(|provider| provider.is_local)
+        }
+        Mode::Cloud => providers.iter().position(|provider| !provider.is_local),
         Mode::Provider(name) => providers
             .iter()
             .position(|provider| provider.name == *name || provider.model.as_deref() == Some(name)),
     };
     let Some(place) = found else {
-        let asked = match mode {
-            Mode::Auto => "auto",
-            Mode::Local => "local",
-            Mode::Provider(name) => name,
-        };
+        let asked = mode.as_str();
         let names = providers.iter().flat_map(|provider| [Some(&provider.name), provider.model.as_ref()]);
         let names: Vec<String> = names.flatten().map(|name| format!("`{name}`")).collect();
         let message = format!("`mode` must be `auto` or one of {}, got `{asked}`", names.join(", "));

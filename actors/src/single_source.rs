@@ -1,11 +1,10 @@
 //! The answer of one provider, passed through.
 
-use crate::generation_channel::GenerationUpdate;
 use crate::generation_stream::GenerationStream;
 use crate::model_handle::ModelHandle;
 use boca_core::{
-    Answer, AnswerEvent, Failure, FinishReason, GenerationEvent, GenerationSummary, SourceState, SourceTrace,
-    TokenLogprob, Usage,
+    Answer, AnswerEvent, Failure, FinishReason, FusionTrace, GenerationEvent, GenerationSummary,
+    GenerationUpdate, SourceState, SourceTrace, TokenLogprob, ToolCall,
 };
 use futures_util::Stream;
 use std::collections::VecDeque;
@@ -24,6 +23,7 @@ pub(crate) struct SingleSource {
     text: String,
     reasoning: String,
     logprobs: Option<Vec<TokenLogprob>>,
+    tool_calls: Vec<ToolCall>,
     /// Events that are due before the next one of the generation.
     due: VecDeque<Result<AnswerEvent, Failure>>,
 }
@@ -37,18 +37,10 @@ impl SingleSource {
         arrived: Instant,
         began: Duration,
     ) -> Self {
-        let trace = SourceTrace {
-            provider,
-            state: SourceState::Asked,
-            began,
-            first_token: None,
-            ended: None,
-            usage: Usage::default(),
-            failure: None,
-        };
+        let trace = SourceTrace::asked(provider, began);
         let due = VecDeque::from([Ok(AnswerEvent::Source(trace.clone()))]);
         let (text, reasoning, logprobs) = (String::new(), String::new(), None);
-        Self { generation, model, arrived, trace, text, reasoning, logprobs, due }
+        Self { generation, model, arrived, trace, text, reasoning, logprobs, tool_calls: Vec::new(), due }
     }
 
     fn take(&mut self, update: Result<GenerationUpdate, Failure>) {
@@ -69,6 +61,10 @@ impl SingleSource {
             }
             Ok(GenerationUpdate::Event(GenerationEvent::Logprobs(more))) => {
                 self.logprobs.get_or_insert_default().extend(more);
+            }
+            Ok(GenerationUpdate::Event(GenerationEvent::ToolCall(call))) => {
+                self.is_answering();
+                self.tool_calls.push(call);
             }
             Ok(GenerationUpdate::Finished(summary)) => self.finish(summary),
             Err(failure) => {
@@ -94,7 +90,11 @@ impl SingleSource {
         self.trace.usage = summary.usage;
         self.trace.state = match summary.finish_reason {
             FinishReason::Cancelled => SourceState::Cancelled,
-            FinishReason::Stop | FinishReason::Length | FinishReason::Deadline => SourceState::Finished,
+            FinishReason::Stop
+            | FinishReason::Length
+            | FinishReason::Deadline
+            | FinishReason::ContentFilter
+            | FinishReason::ToolCalls => SourceState::Finished,
         };
         self.show_trace();
         let reasoning = std::mem::take(&mut self.reasoning);
@@ -107,7 +107,10 @@ impl SingleSource {
             logprobs: self.logprobs.take(),
             usage: summary.usage,
             timings: summary.timings,
+            tool_calls: std::mem::take(&mut self.tool_calls),
             sources: vec![self.trace.clone()],
+            answers: Vec::new(),
+            trace: FusionTrace::default(),
         };
         self.due.push_back(Ok(AnswerEvent::Done(Box::new(answer))));
     }

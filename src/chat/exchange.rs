@@ -152,6 +152,8 @@ impl Run {
         Ask {
             session_id: self.session_id.clone(),
             mode: self.question.mode.clone(),
+            effort: None,
+            strategy: None,
             private: self.question.private,
             generate: GenerateRequest {
                 id: self.request_id.clone(),
@@ -160,6 +162,7 @@ impl Run {
                 sampling: merged.sampling,
                 max_tokens: merged.max_tokens,
                 default_max_tokens: merged.default_max_tokens,
+                answer_so_far: String::new(),
                 stop: self.question.stop.clone(),
                 top_logprobs: self.question.top_logprobs,
                 time_left: self.deadline.saturating_duration_since(Instant::now()),

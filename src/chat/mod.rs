@@ -20,7 +20,7 @@ pub(crate) mod tests;
 
 pub(crate) use exchange::{ExchangeEvent, Reply};
 pub(crate) use question::{Question, check_session_id, check_settings, parse_preset};
-pub(crate) use service::{ChatService, Exchange, mode_name};
+pub(crate) use service::{ChatService, Exchange};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

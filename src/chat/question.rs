@@ -121,14 +121,12 @@ fn quoted(text: &str) -> String {
 fn check_mode(mode: Option<String>, default: &Mode) -> Result<Mode, Failure> {
     match mode.as_deref() {
         None => Ok(default.clone()),
-        Some("auto") => Ok(Mode::Auto),
-        Some("local") => Ok(Mode::Local),
         Some(name) if name.trim().is_empty() || name.len() > MAX_MODE_BYTES || name.contains('\0') => {
             let message =
                 format!("`mode` must be `auto`, `local` or the name of a provider, got {}", quoted(name));
             Err(Failure::invalid("mode", message))
         }
-        Some(name) => Ok(Mode::Provider(name.to_owned())),
+        Some(name) => Ok(Mode::from_name(name)),
     }
 }
 

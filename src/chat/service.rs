@@ -6,7 +6,7 @@ use super::registry::{Registry, RunningExchange};
 use super::session_locks::{SessionGuard, SessionLocks};
 use crate::config::SharedSettings;
 use boca_actors::{ModelHandle, SynthesizerHandle};
-use boca_core::{ErrorCode, Failure, Mode, RequestId, SessionId};
+use boca_core::{ErrorCode, Failure, RequestId, SessionId};
 use boca_store::{Session, Store};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -78,7 +78,7 @@ impl ChatService {
         let registration = self.registry.enter(RunningExchange {
             id: request_id.clone(),
             session_id: session_id.clone(),
-            mode: mode_name(&question.mode).to_owned(),
+            mode: question.mode.as_str().to_owned(),
             private: question.private,
             arrived,
             deadline,
@@ -130,14 +130,5 @@ impl ChatService {
             let message = format!("a question of session `{id}` is being answered; cancel it first");
             Failure { param: Some("id".into()), ..Failure::new(ErrorCode::Conflict, message) }
         })
-    }
-}
-
-/// The name of a mode on the wire.
-pub(crate) fn mode_name(mode: &Mode) -> &str {
-    match mode {
-        Mode::Auto => "auto",
-        Mode::Local => "local",
-        Mode::Provider(name) => name,
     }
 }

@@ -32,7 +32,11 @@ pub(super) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::ModelLoading
         | ErrorCode::ModelUnavailable
         | ErrorCode::Restarting
-        | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        | ErrorCode::ShuttingDown
+        | ErrorCode::ProviderUnavailable
+        | ErrorCode::NoProviderAnswered => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::ProviderFailed | ErrorCode::ProviderRefused => StatusCode::BAD_GATEWAY,
+        ErrorCode::ContentBlocked => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::EngineFailed | ErrorCode::StoreFailed | ErrorCode::Internal => {
             StatusCode::INTERNAL_SERVER_ERROR

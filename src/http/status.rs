@@ -4,7 +4,6 @@ use super::context::RequestContext;
 use super::convert;
 use super::error::{self, ApiError};
 use super::server::Parts;
-use crate::chat::mode_name;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use boca_api::status::{ModelCandidate, RequestCounts, StoreStatus};
@@ -23,7 +22,7 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
         socket: parts.socket.display().to_string(),
         state_dir: settings.daemon.state_dir.display().to_string(),
         config_files: files.collect(),
-        default_mode: mode_name(&settings.chat.mode).to_owned(),
+        default_mode: settings.chat.mode.as_str().to_owned(),
         stopping: parts.shutdown.is_requested(),
         model: model(&parts),
         agents: agents(&parts),

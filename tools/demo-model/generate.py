@@ -12,15 +12,15 @@ from overlap import HeldOut
 
 # How often each kind of turn is drawn.
 KINDS = [
-    ("fact", 84),
+    ("fact", 76),
     ("small", 2),
     ("unknown", 4),
     ("arithmetic", 1),
-    ("copy", 2),
+    ("copy", 4),
     ("as_json", 1),
-    ("summary", 3),
-    ("workflow", 3),
-    ("in_context", 2),
+    ("summary", 7),
+    ("workflow", 7),
+    ("in_context", 4),
 ]
 # Topics that newcomers ask about most come round twice as often.
 CORE = ("commands", "settings")
@@ -70,7 +70,8 @@ def conversation(turns: Turns, rng: random.Random) -> dict:
     for asked, answered, _ in exchange:
         messages.append({"role": "user", "content": asked})
         messages.append({"role": "assistant", "content": answered})
-    thinks = rng.random() < 0.25
+    # Half of them, because thinking is on unless a request switches it off.
+    thinks = rng.random() < 0.5
     if thinks:
         messages[-1]["reasoning_content"] = exchange[-1][2]
     return {"messages": messages, "enable_thinking": thinks}

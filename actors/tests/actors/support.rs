@@ -242,6 +242,8 @@ pub(crate) fn question(id: &str) -> Ask {
     Ask {
         session_id: "session".parse().unwrap(),
         mode: Mode::Auto,
+        effort: None,
+        strategy: None,
         private: false,
         generate: GenerateRequest {
             id: request_id(id),
@@ -250,6 +252,7 @@ pub(crate) fn question(id: &str) -> Ask {
             sampling: SamplingOverrides::default(),
             max_tokens: None,
             default_max_tokens: 8,
+            answer_so_far: String::new(),
             stop: Vec::new(),
             top_logprobs: None,
             time_left: PATIENCE,

@@ -1,20 +1,11 @@
 //! One question put to boca, and the one answer it gives.
 
-use crate::{Failure, FinishReason, GenerateRequest, SessionId, Timings, TokenLogprob, Usage};
+use crate::{
+    Effort, Failure, FinishReason, GenerateRequest, MicroUsd, Mode, SessionId, Strategy, Timings,
+    TokenLogprob, ToolCall, Usage,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// Who is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The default: the one provider there is, or all of them when several are available.
-    Auto,
-    /// The model on this machine.
-    Local,
-    /// A provider by its name.
-    Provider(String),
-}
 
 /// A question with everything that is needed to answer it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +14,10 @@ pub struct Ask {
     pub session_id: SessionId,
     /// Who is asked.
     pub mode: Mode,
+    /// How much the answer may cost.
+    pub effort: Option<Effort>,
+    /// How one answer comes out of several, when the request or the config says so.
+    pub strategy: Option<Strategy>,
     /// Whether only providers on this machine may see it.
     pub private: bool,
     /// The validated generation request.
@@ -50,6 +45,8 @@ pub enum SourceState {
 pub struct SourceTrace {
     /// The provider's name.
     pub provider: String,
+    /// Its model, as far as that is known.
+    pub model: Option<String>,
     /// How it ended.
     pub state: SourceState,
     /// When it was asked, counted from the arrival of the question.
@@ -60,8 +57,70 @@ pub struct SourceTrace {
     pub ended: Option<Duration>,
     /// Tokens that it counted.
     pub usage: Usage,
+    /// What it cost, where prices are known.
+    pub cost: Option<MicroUsd>,
     /// Why it failed.
     pub failure: Option<Failure>,
+}
+
+impl SourceTrace {
+    /// A provider that was asked `began` after the question arrived.
+    pub fn asked(provider: impl Into<String>, began: Duration) -> Self {
+        Self {
+            provider: provider.into(),
+            model: None,
+            state: SourceState::Asked,
+            began,
+            first_token: None,
+            ended: None,
+            usage: Usage::default(),
+            cost: None,
+            failure: None,
+        }
+    }
+}
+
+/// One provider's whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceAnswer {
+    /// The provider's name.
+    pub provider: String,
+    /// Its text, without thinking.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens that it counted.
+    pub usage: Usage,
+}
+
+/// Where one provider's text ends and another's begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seam {
+    /// Bytes of the answer's text before it.
+    pub at_byte: u64,
+    /// Who wrote what comes before.
+    pub from: String,
+    /// Who wrote the rest.
+    pub to: String,
+}
+
+/// How one answer came out of several.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FusionTrace {
+    /// The mode that held in the end, by its name.
+    pub mode: String,
+    /// `select` or `merge`, where there was something to decide.
+    pub strategy: Option<Strategy>,
+    /// The provider whose text is the answer; `None` for merged text.
+    pub chosen: Option<String>,
+    /// Who judged or merged, if anybody did.
+    pub judged_by: Option<String>,
+    /// How much the answers agree, 0 to 1; `None` with fewer than two.
+    pub agreement: Option<f32>,
+    /// Every decision in the order in which it was made, in one sentence each.
+    pub reasons: Vec<String>,
+    /// Where the writer changed in mid-answer.
+    pub seam: Option<Seam>,
 }
 
 /// One thing that happened while an answer was made.
@@ -96,6 +155,12 @@ pub struct Answer {
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
+    /// Tools that the model wants called.
+    pub tool_calls: Vec<ToolCall>,
     /// Everyone who was asked.
     pub sources: Vec<SourceTrace>,
+    /// The whole answers, in the order in which they were complete.
+    pub answers: Vec<SourceAnswer>,
+    /// How the answer came about.
+    pub trace: FusionTrace,
 }

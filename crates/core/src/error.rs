@@ -45,6 +45,16 @@ pub enum ErrorCode {
     DeadlineExceeded,
     /// The engine failed while it computed.
     EngineFailed,
+    /// A provider broke off, answered nonsense or said that it has an error of its own.
+    ProviderFailed,
+    /// A provider refuses the request for good: a bad key, an unknown model, a field that it does not take.
+    ProviderRefused,
+    /// A provider is not asked now: it failed too often, its rate limit or daily budget is spent.
+    ProviderUnavailable,
+    /// The provider's content rules forbid an answer.
+    ContentBlocked,
+    /// Everyone who was asked failed.
+    NoProviderAnswered,
     /// The store could not make the effect durable.
     StoreFailed,
     /// A defect of boca's own.
@@ -65,7 +75,7 @@ pub enum Retry {
 
 impl ErrorCode {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::ContextLengthExceeded,
         Self::PayloadTooLarge,
@@ -83,6 +93,11 @@ impl ErrorCode {
         Self::ShuttingDown,
         Self::DeadlineExceeded,
         Self::EngineFailed,
+        Self::ProviderFailed,
+        Self::ProviderRefused,
+        Self::ProviderUnavailable,
+        Self::ContentBlocked,
+        Self::NoProviderAnswered,
         Self::StoreFailed,
         Self::Internal,
     ];
@@ -96,7 +111,10 @@ impl ErrorCode {
             | Self::ShuttingDown
             | Self::RequestTimeout
             | Self::DeadlineExceeded
-            | Self::EngineFailed => Retry::Safe,
+            | Self::EngineFailed
+            | Self::ProviderFailed
+            | Self::ProviderUnavailable
+            | Self::NoProviderAnswered => Retry::Safe,
             Self::InvalidRequest
             | Self::ContextLengthExceeded
             | Self::PayloadTooLarge
@@ -106,7 +124,9 @@ impl ErrorCode {
             | Self::Forbidden
             | Self::Conflict
             | Self::Cancelled
-            | Self::ModelUnavailable => Retry::Pointless,
+            | Self::ModelUnavailable
+            | Self::ProviderRefused
+            | Self::ContentBlocked => Retry::Pointless,
             Self::StoreFailed | Self::Internal => Retry::Unsafe,
         }
     }
@@ -131,6 +151,11 @@ impl ErrorCode {
             Self::ShuttingDown => "shutting_down",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::EngineFailed => "engine_failed",
+            Self::ProviderFailed => "provider_failed",
+            Self::ProviderRefused => "provider_refused",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::ContentBlocked => "content_blocked",
+            Self::NoProviderAnswered => "no_provider_answered",
             Self::StoreFailed => "store_failed",
             Self::Internal => "internal",
         }

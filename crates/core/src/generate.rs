@@ -1,7 +1,7 @@
 //! What an engine is asked and what it reports: plain serialisable messages, because a backend may live in another
 //! process.
 
-use crate::{ChatMessage, RequestId, SamplingOverrides};
+use crate::{ChatMessage, RequestId, SamplingOverrides, ToolCall};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ pub struct GenerateRequest {
     /// The bound of preset, session or config, used when `max_tokens` is `None`: then the budget is the least of
     /// this, the context left and what `time_left` allows at the measured speed.
     pub default_max_tokens: u32,
+    /// Text that the answer begins with already, written by somebody else; the generation goes on from exactly here,
+    /// without thinking. Empty: a new answer.
+    pub answer_so_far: String,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// How many alternatives to report for each token; `None` reports no log-probabilities at all.
@@ -44,9 +47,17 @@ pub enum FinishReason {
     Deadline,
     /// The request was cancelled; the text so far is kept.
     Cancelled,
+    /// The provider's content rules ended it; the text so far is kept.
+    ContentFilter,
+    /// The model wants tools called.
+    ToolCalls,
 }
 
 impl FinishReason {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Stop, Self::Length, Self::Deadline, Self::Cancelled, Self::ContentFilter, Self::ToolCalls];
+
     /// The name on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +65,8 @@ impl FinishReason {
             Self::Length => "length",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
+            Self::ContentFilter => "content_filter",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -138,6 +151,17 @@ pub enum GenerationEvent {
     Text(String),
     /// Log-probabilities of tokens sampled since the last event of this kind, in order.
     Logprobs(Vec<TokenLogprob>),
+    /// A tool that the model wants called; complete, never in parts.
+    ToolCall(ToolCall),
+}
+
+/// What a reader of a generation sees, whoever generates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum GenerationUpdate {
+    /// Something happened.
+    Event(GenerationEvent),
+    /// The end.
+    Finished(GenerationSummary),
 }
 
 /// The end of a generation.

@@ -10,20 +10,24 @@ mod deadline;
 mod error;
 mod generate;
 mod ids;
+mod mode;
 mod model;
+mod provider;
 mod sampling;
 mod text_rules;
 
 pub use actor_state::ActorState;
-pub use answer::{Answer, AnswerEvent, Ask, Mode, SourceState, SourceTrace};
+pub use answer::{Answer, AnswerEvent, Ask, FusionTrace, Seam, SourceAnswer, SourceState, SourceTrace};
 pub use chat::{ChatMessage, Role, ToolCall};
 pub use deadline::token_budget;
 pub use error::{ErrorCode, Failure, Retry};
 pub use generate::{
-    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Timings, TokenLogprob, TopLogprob,
-    Usage,
+    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GenerationUpdate, Timings,
+    TokenLogprob, TopLogprob, Usage,
 };
 pub use ids::{InvalidId, RequestId, SessionId};
+pub use mode::{Effort, Mode, Strategy};
 pub use model::{LoadPhase, LoadProgress, ModelInfo, Quantization};
+pub use provider::{Availability, EngineLoad, MicroUsd, ProviderKind};
 pub use sampling::{Preset, PresetTable, Sampling, SamplingOverrides};
 pub use text_rules::{FieldError, check_message_text};

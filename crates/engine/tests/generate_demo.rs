@@ -34,6 +34,7 @@ fn request(temperature: f32) -> GenerateRequest {
         },
         max_tokens: Some(24),
         default_max_tokens: 24,
+        answer_so_far: String::new(),
         stop: Vec::new(),
         top_logprobs: None,
         time_left: Duration::from_secs(600),

@@ -219,10 +219,9 @@ impl TryFrom<MessageRecord> for Message {
 
     fn try_from(record: MessageRecord) -> Result<Self, String> {
         const ROLES: [Role; 4] = [Role::System, Role::User, Role::Assistant, Role::Tool];
-        const REASONS: [FinishReason; 4] =
-            [FinishReason::Stop, FinishReason::Length, FinishReason::Deadline, FinishReason::Cancelled];
-        let reason =
-            record.finish_reason.map(|name| known("finish reason", &REASONS, FinishReason::as_str, &name));
+        let reason = record
+            .finish_reason
+            .map(|name| known("finish reason", &FinishReason::ALL, FinishReason::as_str, &name));
         let failure = record.failure.map(|name| known("failure", &ErrorCode::ALL, ErrorCode::as_str, &name));
         Ok(Self {
             role: known("role", &ROLES, Role::as_str, &record.role)?,

@@ -246,6 +246,7 @@ pub(crate) fn request() -> GenerateRequest {
         sampling: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
         max_tokens: None,
         default_max_tokens: 100,
+        answer_so_far: String::new(),
         stop: Vec::new(),
         top_logprobs: None,
         time_left: Duration::from_secs(600),
