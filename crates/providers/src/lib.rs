@@ -1,0 +1,16 @@
+//! The providers that boca asks over HTTP: Gemini, OpenAI-compatible servers, Ollama and Anthropic.
+//!
+//! Each dialect is a pure pair of encode and decode with wire structs of its own; one thin client carries them all.
+//! [`HttpProvider::attempt`] makes exactly one attempt: retries, limits and the circuit breaker stand above it.
+//! Everything that a provider sends is input from outside: bounded in size and time, checked, and never shown with a
+//! key in it.
+
+mod api_key;
+mod attempt;
+mod endpoint;
+mod http_provider;
+
+pub use api_key::ApiKey;
+pub use attempt::{AskOptions, AttemptClass, AttemptError, AttemptStream};
+pub use endpoint::{Endpoint, EndpointError, Timeouts};
+pub use http_provider::HttpProvider;
