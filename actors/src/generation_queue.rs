@@ -346,6 +346,23 @@ impl GenerationQueue {
         self.0.is_busy.load(Ordering::Acquire)
     }
 
+    /// Requests that wait or run.
+    pub(crate) fn n_accepted(&self) -> u32 {
+        u32::try_from(self.lock().n_accepted()).unwrap_or(u32::MAX)
+    }
+
+    /// How long a request that came now would wait for its first step: those that wait, at the measured mean, and
+    /// what the running one has left of it. Before the first measurement nobody knows, and it counts as no wait.
+    pub(crate) fn expected_wait(&self, now: Instant) -> Duration {
+        let state = self.lock();
+        let Some(mean) = state.service_time.mean() else { return Duration::ZERO };
+        let running = state.running.as_ref().map_or(Duration::ZERO, |running| {
+            mean.saturating_sub(now.saturating_duration_since(running.began))
+        });
+        let n_waiting = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
+        mean.saturating_mul(n_waiting).saturating_add(running)
+    }
+
     pub(crate) fn report(&self) -> QueueReport {
         let state = self.lock();
         QueueReport {

@@ -6,7 +6,7 @@ use crate::handle::ActorHandle;
 use crate::messages::{Cancel, Drain, DrainReport, Generate, Observe, Reload, ReloadOutcome};
 use crate::model::{ModelActor, ModelShared};
 use crate::model_status::{ModelObservation, ModelStatus};
-use boca_core::{ActorState, ErrorCode, Failure, GenerateRequest, RequestId};
+use boca_core::{ActorState, EngineLoad, ErrorCode, Failure, GenerateRequest, RequestId};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,6 +115,23 @@ impl ModelHandle {
         deadline: Instant,
     ) -> Result<GenerationStream, Failure> {
         self.actor.call(Generate { request, accepted_at }, deadline).await?
+    }
+
+    /// How busy the engine is, from the queue and the service time measured so far.
+    pub(crate) fn engine_load(&self) -> EngineLoad {
+        EngineLoad {
+            n_requests: self.shared.queue.n_accepted(),
+            expected_wait: self.shared.queue.expected_wait(Instant::now()),
+            // Both are the engine's to report, which does not keep account of them yet.
+            kv_headroom_tokens: None,
+            available_memory_bytes: None,
+            is_memory_short: false,
+        }
+    }
+
+    /// Like [`Self::cancel`], past the actor: the queue outlives it.
+    pub(crate) fn cancel_now(&self, id: &RequestId) -> bool {
+        self.shared.queue.cancel(id)
     }
 
     /// The name of the model that answers.

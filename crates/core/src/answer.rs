@@ -40,6 +40,36 @@ pub enum SourceState {
     Cancelled,
 }
 
+/// What a provider was asked to do for an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceRole {
+    /// To answer the question.
+    #[default]
+    Answer,
+    /// To say which answer is the best.
+    Judge,
+    /// To write one answer from several.
+    Synthesizer,
+    /// To go on where another broke off.
+    Continuation,
+}
+
+impl SourceRole {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Answer, Self::Judge, Self::Synthesizer, Self::Continuation];
+
+    /// The name on the wire and in traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Judge => "judge",
+            Self::Synthesizer => "synthesizer",
+            Self::Continuation => "continuation",
+        }
+    }
+}
+
 /// The record of one provider's part in an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceTrace {
@@ -47,6 +77,9 @@ pub struct SourceTrace {
     pub provider: String,
     /// Its model, as far as that is known.
     pub model: Option<String>,
+    /// What it was asked to do.
+    #[serde(default)]
+    pub role: SourceRole,
     /// How it ended.
     pub state: SourceState,
     /// When it was asked, counted from the arrival of the question.
@@ -69,6 +102,7 @@ impl SourceTrace {
         Self {
             provider: provider.into(),
             model: None,
+            role: SourceRole::Answer,
             state: SourceState::Asked,
             began,
             first_token: None,

@@ -1,0 +1,69 @@
+//! The model of this machine as one source among others.
+
+use crate::model_handle::ModelHandle;
+use crate::source::{Source, SourceStream};
+use boca_core::fusion::SourceFacts;
+use boca_core::{
+    ActorState, Availability, EngineLoad, Failure, GenerateRequest, MicroUsd, ProviderKind, RequestId, Usage,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::time::Instant;
+
+/// The name of the model of this machine among the providers.
+pub(crate) const LOCAL_PROVIDER: &str = "local";
+
+impl Source for ModelHandle {
+    fn facts(&self) -> SourceFacts {
+        let info = self.status().info;
+        SourceFacts {
+            name: LOCAL_PROVIDER.into(),
+            kind: ProviderKind::Engine,
+            is_demo: info.as_ref().is_some_and(|info| info.is_demo),
+            model: info.map(|info| info.name),
+            is_local: true,
+            supports_continuing: true,
+        }
+    }
+
+    fn availability(&self) -> Availability {
+        let status = self.status();
+        let unavailable = |reason: String| Availability::Unavailable { reason };
+        match status.state {
+            ActorState::Ready | ActorState::Busy | ActorState::Degraded => Availability::Available,
+            ActorState::Starting | ActorState::Loading => unavailable("the weights are being loaded".into()),
+            ActorState::Disabled => unavailable("it is switched off".into()),
+            ActorState::Restarting | ActorState::Down => unavailable(match status.failure {
+                Some(failure) => failure.message,
+                None => format!("it is {}", status.state),
+            }),
+        }
+    }
+
+    fn load(&self) -> Option<EngineLoad> {
+        Some(self.engine_load())
+    }
+
+    /// The machine's own work costs no money.
+    fn cost(&self, _: &Usage) -> Option<MicroUsd> {
+        Some(MicroUsd::default())
+    }
+
+    fn ask(
+        &self,
+        request: GenerateRequest,
+        arrived: Instant,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<SourceStream, Failure>> {
+        let model = self.clone();
+        async move {
+            let stream = model.generate(request, arrived, deadline).await?;
+            Ok(Box::pin(stream) as SourceStream)
+        }
+        .boxed()
+    }
+
+    fn cancel(&self, id: &RequestId) -> bool {
+        self.cancel_now(id)
+    }
+}
