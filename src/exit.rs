@@ -2,27 +2,28 @@
 
 use std::process::ExitCode;
 
-/// An exit code. Those above 2 are the numbers of `sysexits.h`, which service managers and scripts know.
+/// An exit code. Those above 2 are the numbers of `sysexits.h`, which service managers and scripts know; those that a
+/// client command can end with have their numbers from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     /// Done; for `serve`: stopped as asked, with everything drained and flushed.
-    Done = 0,
+    Done = boca_cli::Exit::Done as u8,
     /// Failed, or ended by a second signal before everything was drained.
-    Failed = 1,
+    Failed = boca_cli::Exit::Failed as u8,
     /// The command line, or a value in it, is wrong.
-    Usage = 2,
+    Usage = boca_cli::Exit::Usage as u8,
     /// No daemon can be reached; for `serve`: the socket or the state directory belongs to another daemon, or cannot
     /// be had.
-    Unavailable = 69,
+    Unavailable = boca_cli::Exit::Unavailable as u8,
     /// An actor failed so often that the supervisor gave up. A service manager should start the daemon again.
     SupervisionGaveUp = 70,
     /// Not now: busy, loading or stopping. The same command may succeed later.
-    TryAgain = 75,
+    TryAgain = boca_cli::Exit::TryAgain as u8,
     /// The configuration is wrong. Starting again without changing it is pointless.
     BadConfig = 78,
     /// A client command was ended by Ctrl-C, as shells report it.
-    Interrupted = 130,
+    Interrupted = boca_cli::Exit::Interrupted as u8,
 }
 
 impl From<Exit> for ExitCode {

@@ -62,24 +62,7 @@ impl Drop for Endless {
 }
 
 fn info() -> ModelInfo {
-    ModelInfo {
-        name: "endless".into(),
-        is_demo: false,
-        source: "test".into(),
-        architecture: "none".into(),
-        n_parameters: 0,
-        n_active_parameters: 0,
-        weights_bytes: 0,
-        quantization: None,
-        n_layers: 0,
-        n_experts: 0,
-        n_experts_per_token: 0,
-        vocab_size: 0,
-        context_tokens: 0,
-        kv_bytes_per_token: 0,
-        recommended_sampling: SamplingOverrides::default(),
-        backend: "none".into(),
-    }
+    ModelInfo::unknown("endless")
 }
 
 fn question(id: &str) -> Ask {

@@ -188,24 +188,7 @@ pub(crate) fn scripted() -> (GeneratorFactory, Script) {
 }
 
 fn info() -> ModelInfo {
-    ModelInfo {
-        name: MODEL_NAME.into(),
-        is_demo: false,
-        source: "script".into(),
-        architecture: "none".into(),
-        n_parameters: 0,
-        n_active_parameters: 0,
-        weights_bytes: 0,
-        quantization: None,
-        n_layers: 0,
-        n_experts: 0,
-        n_experts_per_token: 0,
-        vocab_size: 0,
-        context_tokens: 0,
-        kv_bytes_per_token: 0,
-        recommended_sampling: SamplingOverrides::default(),
-        backend: "script".into(),
-    }
+    ModelInfo::unknown(MODEL_NAME)
 }
 
 /// Options with short pauses.

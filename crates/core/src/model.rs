@@ -50,6 +50,30 @@ pub struct ModelInfo {
     pub backend: String,
 }
 
+impl ModelInfo {
+    /// A model of which nothing but its name is known; every number is 0.
+    pub fn unknown(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            is_demo: false,
+            source: "unknown".into(),
+            architecture: "unknown".into(),
+            n_parameters: 0,
+            n_active_parameters: 0,
+            weights_bytes: 0,
+            quantization: None,
+            n_layers: 0,
+            n_experts: 0,
+            n_experts_per_token: 0,
+            vocab_size: 0,
+            context_tokens: 0,
+            kv_bytes_per_token: 0,
+            recommended_sampling: SamplingOverrides::default(),
+            backend: "unknown".into(),
+        }
+    }
+}
+
 /// A stage of loading, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

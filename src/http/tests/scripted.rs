@@ -64,22 +64,11 @@ pub(super) fn factory(gate: Gate) -> GeneratorFactory {
 
 fn info() -> ModelInfo {
     ModelInfo {
-        name: "scripted".into(),
         is_demo: true,
         source: "embedded".into(),
-        architecture: "none".into(),
-        n_parameters: 1,
-        n_active_parameters: 1,
         weights_bytes: 1 << 20,
-        quantization: None,
-        n_layers: 1,
-        n_experts: 1,
-        n_experts_per_token: 1,
-        vocab_size: 10,
         context_tokens: 100,
-        kv_bytes_per_token: 1,
-        recommended_sampling: SamplingOverrides::default(),
-        backend: "none".into(),
+        ..ModelInfo::unknown("scripted")
     }
 }
 

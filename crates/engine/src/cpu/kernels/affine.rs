@@ -79,11 +79,7 @@ unsafe fn few<V: Lanes, const BITS: usize, const R: usize>(panel: &Panel<'_>, ro
                         byte += V::N * BITS / 8;
                     }
                 }
-                for (w, sums) in sums.iter().enumerate().take(outs.end - out) {
-                    for (r, sum) in sums.iter().enumerate() {
-                        panel.add(r, out + w, block == 0, sum.sum());
-                    }
-                }
+                panel.add_lanes(out, block == 0, &sums);
             }
         }
     }

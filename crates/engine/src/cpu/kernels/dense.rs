@@ -76,11 +76,7 @@ unsafe fn few<V: Lanes, const FLOAT: u8, const R: usize>(panel: &Panel<'_>, valu
                         }
                     }
                 }
-                for (w, sums) in sums.iter().enumerate().take(outs.end - out) {
-                    for (r, sum) in sums.iter().enumerate() {
-                        panel.add(r, out + w, block == 0, sum.sum());
-                    }
-                }
+                panel.add_lanes(out, block == 0, &sums);
             }
         }
     }

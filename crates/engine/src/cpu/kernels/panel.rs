@@ -1,7 +1,7 @@
 //! What a matrix kernel works on, checked once, and the choice of the way through it.
 
 use super::super::lanes::Lanes;
-use super::{BLOCK, MAX_ACTIVATIONS, affine, dense, tile};
+use super::{BLOCK, MAX_ACTIVATIONS, ROWS, affine, dense, tile};
 use crate::checkpoint::{FloatType, Matrix, MatrixData};
 use std::ops::Range;
 
@@ -143,6 +143,26 @@ impl<'a> Panel<'a> {
     pub(super) unsafe fn x(&self, row: usize, column: usize) -> *const f32 {
         // SAFETY: `x` holds `n_rows * n_in` floats, so the offset is inside or one past it.
         unsafe { self.x.as_ptr().add(row * self.rows.n_in + column) }
+    }
+
+    /// Adds what the lanes of up to four rows of the matrix summed over one block of columns.
+    ///
+    /// # Safety
+    /// `R <= n_rows`, and `out` lies in `outs`. Rows that would lie behind `outs` are not written.
+    #[inline(always)]
+    pub(super) unsafe fn add_lanes<V: Lanes, const R: usize>(
+        &self,
+        out: usize,
+        first_block: bool,
+        sums: &[[V; R]; ROWS],
+    ) {
+        for (w, sums) in sums.iter().enumerate().take(self.outs.end - out) {
+            for (row, sum) in sums.iter().enumerate() {
+                // SAFETY: the caller promised the rows and the first output, `take` holds the others inside `outs`;
+                // lanes are only used where their instruction set was found.
+                unsafe { self.add(row, out + w, first_block, sum.sum()) };
+            }
+        }
     }
 
     /// Adds the sum over one block of columns to an output; the first block starts from the bias.
