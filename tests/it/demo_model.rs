@@ -50,6 +50,7 @@ fn held_out_questions_are_answered() {
     for rule in &rules {
         assert!(!rule.must.is_empty(), "{} demands nothing", rule.id);
         assert!(!rule.is_met_by(""), "{} is met by silence", rule.id);
+        assert!(!rule.is_met_by(&rule.question), "{} is met by an echo", rule.id);
     }
     let home = Home::new();
     let daemon = Daemon::start(&home);
