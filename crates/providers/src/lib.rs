@@ -8,6 +8,7 @@
 mod api_key;
 mod attempt;
 mod endpoint;
+pub mod guarded;
 mod http_provider;
 
 pub use api_key::ApiKey;
