@@ -3,6 +3,11 @@
 use super::backoff::{doubled, unit};
 use std::time::Duration;
 
+/// The share by which the pause between two health checks is longer or shorter than said.
+const CHECK_JITTER: f64 = 0.2;
+/// The least pause before a doubtful provider is checked again.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// When a circuit opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerSettings {
@@ -50,6 +55,13 @@ pub struct Permit {
     epoch: u64,
     is_trial: bool,
     evidence: Evidence,
+}
+
+impl Permit {
+    /// Whether the circuit waits for this one's result.
+    pub fn is_trial(&self) -> bool {
+        self.is_trial
+    }
 }
 
 /// What a circuit does now.
@@ -124,6 +136,21 @@ impl CircuitBreaker {
             State::HalfOpen { trial_since } => {
                 let is_being_tried = trial_since.is_some_and(|since| !self.is_lost(since, now));
                 CircuitState::HalfOpen { is_being_tried }
+            }
+        }
+    }
+
+    /// When the next health check is due, where one is made about `every` so often. `draw` is a random number from 0
+    /// to 1, so that checks of many providers and daemons do not fall together.
+    ///
+    /// An open circuit is checked as soon as its time is over; a doubtful one soon.
+    pub fn next_check_in(&self, every: Duration, now: Duration, draw: f64) -> Duration {
+        let usual = every.mul_f64(1.0 + CHECK_JITTER * (2.0 * unit(draw) - 1.0));
+        match self.state(now) {
+            CircuitState::Open { retry_in } => retry_in,
+            CircuitState::Closed if self.failed_checks == 0 => usual,
+            CircuitState::Closed | CircuitState::HalfOpen { .. } => {
+                DOUBT.mul_f64(1.0 + unit(draw)).min(usual)
             }
         }
     }

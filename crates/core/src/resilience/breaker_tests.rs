@@ -135,6 +135,19 @@ fn a_trial_without_result_makes_room_for_the_next() {
     assert_eq!(breaker.state(seconds(67)), CircuitState::Closed);
 }
 
+#[test]
+fn checks_come_about_as_often_as_said_and_at_once_when_they_are_needed() {
+    let every = seconds(30);
+    let mut breaker = CircuitBreaker::new(settings(), AT_START);
+    assert_eq!(breaker.next_check_in(every, AT_START, 0.0), seconds(24));
+    assert_eq!(breaker.next_check_in(every, AT_START, 1.0), seconds(36));
+    succeed(&mut breaker, Evidence::HealthCheck, AT_START);
+    fail(&mut breaker, Evidence::HealthCheck, AT_START);
+    assert_eq!(breaker.next_check_in(every, AT_START, 1.0), seconds(2), "in doubt");
+    fail(&mut breaker, Evidence::HealthCheck, AT_START);
+    assert_eq!(breaker.next_check_in(every, AT_START, 1.0), seconds(5), "when the open time is over");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Admit(bool),
@@ -181,7 +194,8 @@ proptest! {
                     let evidence = if is_check { Evidence::HealthCheck } else { Evidence::Answer };
                     match breaker.admit(evidence, now) {
                         Ok(permit) => {
-                            prop_assert!(!matches!(before, CircuitState::Open { .. }));
+                            let was_open = matches!(before, CircuitState::Open { .. });
+                            prop_assert!(!was_open);
                             if permit.is_trial {
                                 let live = trials.iter().filter(|(epoch, since)| {
                                     held.iter().any(|held| held.epoch == *epoch)

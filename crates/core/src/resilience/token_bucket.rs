@@ -49,11 +49,13 @@ impl TokenBucket {
     }
 }
 
-/// The two limits of a provider.
+/// The two limits of a provider, and the time for which it wants to be left alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RateLimits {
     requests: Option<TokenBucket>,
     tokens: Option<TokenBucket>,
+    /// Nothing starts before this.
+    held_until: Duration,
 }
 
 impl RateLimits {
@@ -62,7 +64,18 @@ impl RateLimits {
         Self {
             requests: requests_per_minute.map(|limit| TokenBucket::new(limit, now)),
             tokens: tokens_per_minute.map(|limit| TokenBucket::new(limit, now)),
+            held_until: Duration::ZERO,
         }
+    }
+
+    /// Lets nothing start for this long. A longer time that was said before stays.
+    pub fn hold_off(&mut self, time: Duration, now: Duration) {
+        self.held_until = self.held_until.max(now.saturating_add(time));
+    }
+
+    /// How much longer nothing starts because of [`Self::hold_off`].
+    pub fn held_for(&self, now: Duration) -> Duration {
+        self.held_until.saturating_sub(now)
     }
 
     /// Takes one request with about `tokens` tokens. Answers how long it has to wait first.
@@ -72,7 +85,7 @@ impl RateLimits {
     pub fn reserve(&mut self, tokens: u32, now: Duration, at_most: Duration) -> Result<Duration, Duration> {
         let for_request = self.requests.as_ref().map_or(Duration::ZERO, |bucket| bucket.wait_for(1, now));
         let for_tokens = self.tokens.as_ref().map_or(Duration::ZERO, |bucket| bucket.wait_for(tokens, now));
-        let wait = for_request.max(for_tokens);
+        let wait = for_request.max(for_tokens).max(self.held_for(now));
         if wait > at_most {
             return Err(wait);
         }
@@ -118,6 +131,17 @@ mod tests {
         assert_eq!(wait(&mut limits), 60);
         assert_eq!(limits.reserve(0, Duration::ZERO, MINUTE), Err(Duration::from_secs(90)));
         assert_eq!(limits.reserve(0, MINUTE, MINUTE), Ok(Duration::from_secs(30)), "refusals take nothing");
+    }
+
+    #[test]
+    fn nothing_starts_while_the_provider_wants_to_be_left_alone() {
+        let mut limits = RateLimits::new(None, None, Duration::ZERO);
+        limits.hold_off(Duration::from_secs(40), Duration::ZERO);
+        limits.hold_off(Duration::from_secs(5), Duration::ZERO);
+        let now = Duration::from_secs(10);
+        assert_eq!(limits.reserve(1, now, Duration::from_secs(29)), Err(Duration::from_secs(30)));
+        assert_eq!(limits.reserve(1, now, MINUTE), Ok(Duration::from_secs(30)));
+        assert_eq!(limits.reserve(1, MINUTE, Duration::ZERO), Ok(Duration::ZERO));
     }
 
     #[test]
