@@ -5,11 +5,27 @@
 //! Everything that a provider sends is input from outside: bounded in size and time, checked, and never shown with a
 //! key in it.
 
+mod anthropic;
 mod api_key;
 mod attempt;
+mod conversation;
+mod decode;
+mod dialect;
 mod endpoint;
+mod error_body;
+mod fault;
+mod float;
+mod frame;
+mod gemini;
 pub mod guarded;
 mod http_provider;
+mod ndjson;
+mod ollama;
+mod openai;
+mod reading;
+mod retry_after;
+mod sse;
+mod transport;
 
 pub use api_key::ApiKey;
 pub use attempt::{AskOptions, AttemptClass, AttemptError, AttemptStream};

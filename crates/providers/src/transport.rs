@@ -1,0 +1,195 @@
+//! The HTTP client of one endpoint: limits of time and size, nothing of any dialect.
+
+use crate::AttemptClass;
+use crate::dialect::Call;
+use crate::fault::Fault;
+use crate::frame::too_large;
+use crate::retry_after;
+use crate::{Endpoint, EndpointError, Timeouts};
+use boca_core::ErrorCode;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response, Url, redirect, retry};
+use std::error::Error;
+use std::future::Future;
+use std::sync::Once;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// The most bytes of an error body that are read.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+/// Idle connections that are kept for the next request.
+const MAX_IDLE_CONNECTIONS: usize = 16;
+
+/// A client with its limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    client: Client,
+    timeouts: Timeouts,
+    max_response_bytes: usize,
+}
+
+impl Transport {
+    /// A client for this endpoint. Nothing is sent.
+    pub(crate) fn new(endpoint: &Endpoint, base: &Url) -> Result<Self, EndpointError> {
+        static CRYPTO: Once = Once::new();
+        // reqwest panics where no provider was chosen. An error here means that somebody else chose one.
+        CRYPTO.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let mut builder = Client::builder()
+            .user_agent(concat!("boca/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(endpoint.timeouts.connect)
+            // A redirect would carry the key to another host.
+            .redirect(redirect::Policy::none())
+            // Retries are made above, inside a budget.
+            .retry(retry::never())
+            .referer(false)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .tcp_keepalive(Duration::from_secs(30))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10));
+        if base.scheme() == "http" {
+            // No certificates are needed, and a system without any must not stand in the way.
+            builder = builder.tls_certs_only([]);
+        }
+        if endpoint.is_local || is_loopback(base) || endpoint.unix_socket.is_some() {
+            // A proxy from the environment would carry requests off this machine.
+            builder = builder.no_proxy();
+        }
+        if let Some(path) = &endpoint.unix_socket {
+            builder = builder.unix_socket(path.as_path());
+        }
+        let client =
+            builder.build().map_err(|error| EndpointError::Client { problem: root_cause(&error) })?;
+        let max_response_bytes = usize::try_from(endpoint.max_response_bytes).unwrap_or(usize::MAX);
+        Ok(Self { client, timeouts: endpoint.timeouts, max_response_bytes })
+    }
+
+    /// The limits of time.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// The most bytes of one response.
+    pub(crate) fn max_response_bytes(&self) -> usize {
+        self.max_response_bytes
+    }
+
+    /// Sends one request and waits for the head of its response, whatever its status is.
+    pub(crate) async fn send(&self, call: Call, deadline: Instant) -> Result<Response, Fault> {
+        let mut request = self.client.request(call.method, call.url).headers(call.headers);
+        if let Some(body) = call.body {
+            request = request.body(body);
+        }
+        let response =
+            within(self.timeouts.first_byte, deadline, "did not begin to answer", request.send()).await?;
+        let response = response.map_err(|error| self.not_sent(&error))?;
+        if response.content_length().is_some_and(|length| length > self.max_response_bytes as u64) {
+            return Err(too_large(self.max_response_bytes));
+        }
+        Ok(response)
+    }
+
+    /// The whole body of a small response.
+    pub(crate) async fn body(&self, mut response: Response, deadline: Instant) -> Result<String, Fault> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.piece(&mut response, self.timeouts.between_bytes, deadline).await? {
+            if body.len() + bytes.len() > self.max_response_bytes {
+                return Err(too_large(self.max_response_bytes));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The next piece of a body; `None` at its end.
+    pub(crate) async fn piece(
+        &self,
+        response: &mut Response,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<Option<bytes::Bytes>, Fault> {
+        let piece = within(limit, deadline, "stopped in the middle of its answer", response.chunk()).await?;
+        piece.map_err(|error| {
+            let cause = root_cause(&error);
+            Fault::new(AttemptClass::Connect, format!("broke off in the middle of its answer: {cause}"))
+        })
+    }
+
+    /// Status, wait and body of an error response. What cannot be read of the body is left out: the status says
+    /// enough.
+    pub(crate) async fn error_body(
+        &self,
+        mut response: Response,
+        deadline: Instant,
+    ) -> (u16, Option<Duration>, String) {
+        let status = response.status().as_u16();
+        let wait = retry_after::of_headers(response.headers(), jiff::Timestamp::now());
+        let mut body = Vec::new();
+        while body.len() < MAX_ERROR_BYTES {
+            match self.piece(&mut response, self.timeouts.between_bytes, deadline).await {
+                Ok(Some(bytes)) => body.extend_from_slice(&bytes),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        body.truncate(MAX_ERROR_BYTES);
+        (status, wait, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    fn not_sent(&self, error: &reqwest::Error) -> Fault {
+        if error.is_timeout() {
+            let limit = self.timeouts.connect;
+            return Fault::new(AttemptClass::Connect, format!("could not be connected to within {limit:?}"));
+        }
+        let cause = root_cause(error);
+        if error.is_connect() {
+            return Fault::new(AttemptClass::Connect, format!("could not be connected to: {cause}"));
+        }
+        Fault::new(AttemptClass::Connect, format!("broke off before it answered: {cause}"))
+    }
+}
+
+/// The type of a response's content, without its parameters, in lower case.
+pub(crate) fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// The deadline as tokio's clock counts it.
+pub(crate) fn on_tokios_clock(deadline: std::time::Instant) -> Instant {
+    Instant::from_std(deadline)
+}
+
+/// Waits for `work`, for at most `limit` and not beyond the deadline.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    deadline: Instant,
+    problem: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    let at = Instant::now() + limit;
+    timeout_at(at.min(deadline), work).await.map_err(|_| {
+        if deadline <= at {
+            Fault::new(AttemptClass::Timeout, "was not done when the deadline of the request passed")
+                .with_code(ErrorCode::DeadlineExceeded)
+        } else {
+            Fault::new(AttemptClass::Timeout, format!("{problem} for {limit:?}"))
+        }
+    })
+}
+
+/// The innermost cause. The outer ones only say that a request failed, and name its address.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if std::ptr::addr_eq(cause, error as &dyn Error) {
+        return "the request could not be made".into();
+    }
+    cause.to_string()
+}
+
+fn is_loopback(base: &Url) -> bool {
+    // The brackets belong to the address in a URL and to nothing else.
+    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
