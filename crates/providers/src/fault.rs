@@ -135,13 +135,12 @@ fn clean(message: &str, key: Option<&ApiKey>) -> String {
 
 /// Keys of somebody else, such as the one of a gateway behind the provider.
 fn looks_like_a_key(word: &str) -> bool {
-    let begins = ["AIza", "sk-", "Bearer"].iter().any(|prefix| {
+    ["AIza", "sk-", "Bearer"].iter().any(|prefix| {
         word.find(prefix).is_some_and(|at| {
             let rest = &word[at + prefix.len()..];
             rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).count() >= 20
         })
-    });
-    begins
+    })
 }
 
 #[cfg(test)]
