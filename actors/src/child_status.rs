@@ -2,6 +2,7 @@
 
 use arc_swap::ArcSwap;
 use boca_core::{ActorState, ErrorCode, Failure};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,7 +26,7 @@ pub struct ActorReport {
 /// The supervisor's published record of one child.
 #[derive(Debug)]
 pub(crate) struct ChildStatus {
-    name: &'static str,
+    name: Arc<str>,
     capacity: usize,
     depth: AtomicUsize,
     life: ArcSwap<Life>,
@@ -43,7 +44,7 @@ struct Life {
 }
 
 impl ChildStatus {
-    pub(crate) fn new(name: &'static str, capacity: usize) -> Self {
+    pub(crate) fn new(name: Arc<str>, capacity: usize) -> Self {
         let life = Life {
             state: ActorState::Starting,
             since: SystemTime::now(),
@@ -55,8 +56,8 @@ impl ChildStatus {
         Self { name, capacity, depth: AtomicUsize::new(0), life: ArcSwap::from_pointee(life) }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -86,7 +87,7 @@ impl ChildStatus {
     /// What a caller is told who finds no actor.
     pub(crate) fn absence(&self) -> Failure {
         let life = self.life.load();
-        let name = self.name;
+        let name = &self.name;
         if life.stopping {
             return Failure::new(ErrorCode::ShuttingDown, format!("the {name} actor has been stopped"));
         }
@@ -148,6 +149,6 @@ impl ChildStatus {
         if life.state != before {
             life.since = SystemTime::now();
         }
-        self.life.store(std::sync::Arc::new(life));
+        self.life.store(Arc::new(life));
     }
 }

@@ -7,14 +7,17 @@
 //! [`start`] must be called inside an actix system; the handles work from any thread that has a tokio runtime. Every
 //! call carries a deadline, and fails with a [`boca_core::Failure`] whose code tells whether a retry is safe.
 
+mod anthropic;
 mod child_status;
 mod engine_host;
 mod engine_thread;
 mod exit_guard;
+mod gemini;
 mod generation_channel;
 mod generation_queue;
 mod generation_stream;
 mod handle;
+mod machine;
 mod measurements;
 mod messages;
 mod metrics;
@@ -22,7 +25,16 @@ mod model;
 mod model_handle;
 mod model_source;
 mod model_status;
+mod ollama;
+mod openai;
+mod provider;
+mod provider_answers;
+mod provider_handle;
+mod provider_io;
 mod provider_settings;
+mod provider_shared;
+mod provider_status;
+mod providers;
 mod restart_policy;
 mod routing;
 mod service_time;
@@ -38,6 +50,7 @@ pub use metrics::{Distribution, GenerationRecord, MetricsHandle, MetricsSnapshot
 pub use model_handle::ModelHandle;
 pub use model_status::{ModelObservation, ModelStatus, remaining_load_time};
 pub use provider_settings::{ProviderSettings, UsageLedger};
+pub use provider_status::ProviderStatus;
 pub use restart_policy::{Backoff, Decision, EndedRun, Ending, Restart, RestartHistory, RestartPolicy};
 pub use stream::AnswerStream;
 pub use supervisor::{ActorReport, Escalation, Supervision};
@@ -48,6 +61,7 @@ use generation_queue::{GenerationQueue, QueueSettings};
 use metrics::MetricsActor;
 use model::{ModelActor, ModelShared};
 use model_status::StatusCell;
+use providers::Providers;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +92,10 @@ pub struct ActorsOptions {
     /// An engine that has not ended a generation for this long after it had to is given up, and the process with it.
     /// Longer than the longest single step of the slowest machine.
     pub stuck_after: Duration,
+    /// The providers that are reached over HTTP, each with a name of its own.
+    pub providers: Vec<ProviderSettings>,
+    /// Where the use of providers is kept; without one their daily budgets begin anew with each start.
+    pub ledger: Option<Arc<dyn UsageLedger>>,
 }
 
 impl ActorsOptions {
@@ -90,6 +108,8 @@ impl ActorsOptions {
             mailbox_capacity: 64,
             deadline_grace: Duration::from_secs(2),
             stuck_after: Duration::from_secs(600),
+            providers: Vec::new(),
+            ledger: None,
         }
     }
 }
@@ -102,6 +122,8 @@ impl fmt::Debug for ActorsOptions {
             .field("mailbox_capacity", &self.mailbox_capacity)
             .field("deadline_grace", &self.deadline_grace)
             .field("stuck_after", &self.stuck_after)
+            .field("providers", &self.providers)
+            .field("ledger", &self.ledger)
             .finish_non_exhaustive()
     }
 }
@@ -115,15 +137,16 @@ pub struct Actors {
     pub model: ModelHandle,
     /// The figures.
     pub metrics: MetricsHandle,
+    providers: Providers,
     supervisor: Arc<Supervisor>,
 }
 
 /// Starts every actor; the model begins to load at once.
 ///
 /// # Panics
-/// Outside an actix system.
+/// Outside an actix system, and when the system has no thread left.
 pub fn start(options: ActorsOptions) -> Actors {
-    let ActorsOptions { factory, supervision, queue_limit, mailbox_capacity, deadline_grace, stuck_after } =
+    let ActorsOptions { factory, supervision, queue_limit, mailbox_capacity, deadline_grace, stuck_after, .. } =
         options;
     let supervisor = Supervisor::new();
     let metrics = MetricsHandle::new(supervisor.start(child(
@@ -152,12 +175,17 @@ pub fn start(options: ActorsOptions) -> Actors {
     }));
     let model = ModelHandle::new(model, shared);
 
+    let (settings, ledger) = (options.providers, options.ledger);
+    let providers =
+        Providers::start(settings, ledger, &model, &supervisor, supervision, mailbox_capacity)
+            .expect("a process that cannot start a thread cannot start");
+
     let for_actor = model.clone();
     let synthesizer = supervisor.start(child(SYNTHESIZER, supervision, mailbox_capacity, move |exit| {
         SynthesizerActor::new(for_actor.clone(), exit)
     }));
     let synthesizer = SynthesizerHandle::new(synthesizer, metrics.clone());
-    Actors { synthesizer, model, metrics, supervisor: Arc::new(supervisor) }
+    Actors { synthesizer, model, metrics, providers, supervisor: Arc::new(supervisor) }
 }
 
 impl Actors {
@@ -172,15 +200,21 @@ impl Actors {
                 report.last_error = Some(failure.message);
             }
         }
+        self.providers.complete(&mut reports);
         reports
+    }
+
+    /// Every provider that is reached over HTTP, in the order of the config. Never waits for an actor.
+    pub fn providers(&self) -> Vec<ProviderStatus> {
+        self.providers.statuses()
     }
 
     /// Takes no new questions, lets the accepted ones finish for `grace`, cancels the rest, and stops every actor.
     /// Streams that were handed out can still be read to their end.
     pub async fn drain(&self, grace: Duration) -> DrainReport {
-        let report = self.model.drain(grace).await;
+        let (report, n_cut) = tokio::join!(self.model.drain(grace), self.providers.drain(grace));
         self.supervisor.stop_all().await;
-        report
+        DrainReport { cancelled: report.cancelled + n_cut }
     }
 
     /// Waits until supervision gives up; the process should then drain briefly and end with exit code 70. Never
@@ -197,11 +231,12 @@ fn child<A: Supervised>(
     factory: impl Fn(exit_guard::ExitGuard) -> A + Send + Sync + 'static,
 ) -> ChildSpec<A> {
     ChildSpec {
-        name,
+        name: name.into(),
         policy: supervision.actors,
         supervision,
         mailbox_capacity,
         placement: Placement::OwnThread,
+        is_essential: true,
         factory: Arc::new(factory),
     }
 }

@@ -22,6 +22,8 @@ pub struct ProviderSettings {
     pub check_every: Duration,
     /// How long a health check may take. Default: 2 s.
     pub check_limit: Duration,
+    /// Whether answers are asked for piece by piece. Default: yes; no asks for the whole answer at once.
+    pub streams: bool,
 }
 
 impl ProviderSettings {
@@ -34,6 +36,7 @@ impl ProviderSettings {
             is_enabled: true,
             check_every: Duration::from_secs(30),
             check_limit: Duration::from_secs(2),
+            streams: true,
         }
     }
 }

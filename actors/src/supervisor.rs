@@ -102,11 +102,13 @@ pub(crate) enum Placement {
 
 /// One child to be started.
 pub(crate) struct ChildSpec<A: Supervised> {
-    pub(crate) name: &'static str,
+    pub(crate) name: Arc<str>,
     pub(crate) policy: RestartPolicy,
     pub(crate) supervision: Supervision,
     pub(crate) mailbox_capacity: usize,
     pub(crate) placement: Placement,
+    /// Whether the process has no use without it.
+    pub(crate) is_essential: bool,
     /// Makes one incarnation, on the thread where it will run.
     pub(crate) factory: Arc<dyn Fn(ExitGuard) -> A + Send + Sync>,
 }
@@ -134,7 +136,7 @@ impl Supervisor {
 
     /// Starts a child. Must be called inside an actix system.
     pub(crate) fn start<A: Supervised>(&self, spec: ChildSpec<A>) -> ActorHandle<A> {
-        let status = Arc::new(ChildStatus::new(spec.name, spec.mailbox_capacity));
+        let status = Arc::new(ChildStatus::new(Arc::clone(&spec.name), spec.mailbox_capacity));
         let slot = Arc::new(Slot { addr: ArcSwapOption::empty(), status: Arc::clone(&status) });
         let (stop, stop_wanted) = watch::channel(false);
         let (done, stopped) = oneshot::channel();
@@ -237,7 +239,7 @@ async fn supervise<A: Supervised>(
 ) {
     let origin = Instant::now();
     let status = &slot.status;
-    let name = spec.name;
+    let name = &*spec.name;
     let mut history = RestartHistory::default();
     let mut incarnation = first;
     loop {
@@ -284,8 +286,11 @@ async fn supervise<A: Supervised>(
             }
             Decision::GiveUp => {
                 let reason = reason.unwrap_or_else(|| "it kept ending".into());
-                tracing::error!(actor = name, reason, "supervision gives up");
+                tracing::error!(actor = name, reason, spec.is_essential, "supervision gives up");
                 status.down(Some(reason.clone()));
+                if !spec.is_essential {
+                    return;
+                }
                 escalation.send_if_modified(|first| {
                     let is_first = first.is_none();
                     first.get_or_insert(Escalation { actor: name.into(), reason });
@@ -320,7 +325,7 @@ async fn watch_over<A: Supervised>(
             }
         };
         if tokio::time::timeout(spec.supervision.shutdown_timeout, graceful).await.is_err() {
-            tracing::warn!(actor = spec.name, "actor did not stop in time and is abandoned");
+            tracing::warn!(actor = &*spec.name, "actor did not stop in time and is abandoned");
         }
     }
     if let Some(arbiter) = arbiter {

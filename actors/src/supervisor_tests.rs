@@ -111,11 +111,12 @@ fn supervision() -> Supervision {
 fn spec(births: &Arc<Births>, order: &Arc<Births>, placement: Placement) -> ChildSpec<Fragile> {
     let (births, order) = (Arc::clone(births), Arc::clone(order));
     ChildSpec {
-        name: births.name,
+        name: births.name.into(),
         policy: supervision().actors,
         supervision: supervision(),
         mailbox_capacity: 4,
         placement,
+        is_essential: true,
         factory: Arc::new(move |exit| {
             births.born.fetch_add(1, Ordering::SeqCst);
             if take_one(&births.panics_in_factory) {

@@ -136,8 +136,8 @@ impl Ask {
         let attempt = attempts.attempt(request, options, self.deadline.into_std());
         match timeout_at(self.deadline, attempt).await {
             Ok(Ok(stream)) => Step::Go(Phase::Reading(Reading { stream, pass, place })),
-            Ok(Err(error)) => self.attempt_failed(error, pass, place),
-            Err(_elapsed) => self.too_late(),
+            Ok(Err(error)) if !is_deadline(&error) => self.attempt_failed(error, pass, place),
+            Ok(Err(_)) | Err(_) => self.too_late(),
         }
     }
 
@@ -145,14 +145,14 @@ impl Ask {
         match timeout_at(self.deadline, reading.stream.next()).await {
             Ok(Some(Ok(GenerationUpdate::Event(event)))) => self.event(event, reading),
             Ok(Some(Ok(GenerationUpdate::Finished(summary)))) => self.finished(summary, reading),
+            Ok(Some(Err(error))) if is_deadline(&error) => self.deadline_passed(reading),
             Ok(Some(Err(error))) => self.attempt_failed(error, reading.pass, reading.place),
             Ok(None) => {
                 let message = format!("{} ended its answer without saying so", self.shared.endpoint.name);
                 let error = AttemptError::new(AttemptClass::Connect, message);
                 self.attempt_failed(error, reading.pass, reading.place)
             }
-            Err(_elapsed) if self.first_piece.is_some() => self.cut_at_deadline(reading),
-            Err(_elapsed) => self.too_late(),
+            Err(_elapsed) => self.deadline_passed(reading),
         }
     }
 
@@ -178,7 +178,10 @@ impl Ask {
     }
 
     /// Ends an answer that has begun with what there is of it.
-    fn cut_at_deadline(&mut self, reading: Reading) -> Step {
+    fn deadline_passed(&mut self, reading: Reading) -> Step {
+        if self.first_piece.is_none() {
+            return self.too_late();
+        }
         reading.pass.succeeded();
         let summary = GenerationSummary {
             finish_reason: FinishReason::Deadline,
@@ -279,6 +282,11 @@ async fn enter(shared: &Shared, deadline: Instant) -> Result<OwnedSemaphorePermi
             Err(Failure::new(ErrorCode::Overloaded, message).retry_after(Duration::from_secs(1)))
         }
     }
+}
+
+/// The attempts know the deadline as well, and may be the first to notice.
+fn is_deadline(error: &AttemptError) -> bool {
+    error.failure.code == ErrorCode::DeadlineExceeded
 }
 
 /// What follows.

@@ -275,6 +275,10 @@ impl Gate {
         }
     }
 
+    pub(super) fn today(&self) -> LocalDay {
+        self.calendar.today().day
+    }
+
     pub(super) fn spent_today(&self) -> MicroUsd {
         let day = self.calendar.today().day;
         self.lock().budget.spent(day)

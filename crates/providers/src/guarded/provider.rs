@@ -209,6 +209,16 @@ impl GuardedProvider {
         self.shared.gate.used.notified().await;
     }
 
+    /// The day on which use is counted now.
+    pub fn today(&self) -> LocalDay {
+        self.shared.gate.today()
+    }
+
+    /// The failure that a request would meet now, without being sent; `None` when it can be asked.
+    pub fn refusal(&self) -> Option<Failure> {
+        self.shared.gate.refusal()
+    }
+
     /// Money spent today.
     pub fn spent_today(&self) -> MicroUsd {
         self.shared.gate.spent_today()
