@@ -4,6 +4,7 @@
 
 use super::logprobs::logprobs;
 use super::sampler::{BadLogit, Sampler};
+use super::seam::Seam;
 use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter, ThinkingState};
 use boca_core::{FinishReason, GenerationEvent};
 use std::collections::VecDeque;
@@ -43,6 +44,8 @@ pub(super) struct Decoding<'a> {
     forced: VecDeque<u32>,
     /// Whether the tags have no tokens of their own.
     tags_are_text: bool,
+    /// Set while nothing has come after text that somebody else wrote.
+    seam: Option<Seam>,
     stop_sequence: Option<String>,
     completion_tokens: u32,
     reasoning_tokens: u32,
@@ -67,9 +70,22 @@ impl<'a> Decoding<'a> {
             stops: StopStrings::new(stops),
             forced: VecDeque::new(),
             tags_are_text,
+            seam: None,
             stop_sequence: None,
             completion_tokens: 0,
             reasoning_tokens: 0,
+        }
+    }
+
+    /// Goes on inside an answer instead: `answer_so_far` was shown already, and `answer_ids` are its tokens.
+    pub(super) fn resume(&mut self, answer_so_far: &str, answer_ids: &[u32]) {
+        for id in answer_ids {
+            self.sampler.accept(*id);
+        }
+        self.splitter = ThinkingSplitter::inside_answer(self.tags_are_text);
+        self.seam = Some(Seam::after(answer_so_far));
+        if let StopVerdict::Stopped(stop) = self.stops.resume(answer_so_far) {
+            self.stop_sequence = Some(stop);
         }
     }
 
@@ -179,6 +195,10 @@ impl<'a> Decoding<'a> {
                 Part::Reasoning(text) => emit(GenerationEvent::Reasoning(text)),
                 Part::Text(_) if self.stop_sequence.is_some() => {}
                 Part::Text(text) => {
+                    let text = match self.seam.take() {
+                        Some(seam) => seam.join(text),
+                        None => text,
+                    };
                     let mut certain = String::new();
                     if let StopVerdict::Stopped(stop) = self.stops.push(&text, &mut certain) {
                         self.stop_sequence = Some(stop);

@@ -5,7 +5,7 @@ use super::sampler::{BadLogit, Sampler};
 use super::speed::SpeedMeter;
 use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
 use crate::checkpoint::{CheckpointError, GenerationDefaults};
-use crate::text::TextModel;
+use crate::text::{ContinuedPrompt, Prompt, TextModel, ThinkingState};
 use crate::{CancelToken, EngineError, Generator};
 use boca_core::{
     FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, ModelInfo, Sampling, Timings, Usage,
@@ -46,10 +46,13 @@ impl std::fmt::Debug for Engine {
 
 /// A request that fits, with everything decided.
 struct Plan {
+    /// All that is computed before the first token, the answer so far included.
     prompt: Vec<u32>,
+    /// How many of its last tokens are the answer so far.
+    n_answer: usize,
     sampler: Sampler,
     limits: Limits,
-    state: crate::text::ThinkingState,
+    state: ThinkingState,
 }
 
 /// When a generation began and when it has to end.
@@ -139,21 +142,32 @@ impl Engine {
             .check("")
             .map_err(|error| EngineError::InvalidRequest { param: error.field, message: error.message })?;
         let merged = request.sampling.clone().over(&self.config.defaults.sampling);
-        let no_thinking = merged.thinking == Some(false) || merged.thinking_budget_tokens == Some(0);
+        let so_far = request.answer_so_far.as_str();
+        // The time for thinking is over when an answer has begun.
+        let no_thinking =
+            !so_far.is_empty() || merged.thinking == Some(false) || merged.thinking_budget_tokens == Some(0);
         let thinking =
             !no_thinking && merged.thinking.unwrap_or_else(|| self.text.template().knows_thinking());
         let sampling = merged.resolve(thinking);
         self.check_bias(&sampling)?;
-        let prompt = self.text.prompt(&request.messages, &request.tools_json, thinking)?;
+        let (prompt, n_answer) = if so_far.is_empty() {
+            (self.text.prompt(&request.messages, &request.tools_json, thinking)?, 0)
+        } else {
+            let ContinuedPrompt { mut before, answer } =
+                self.text.prompt_continuing(&request.messages, &request.tools_json, so_far)?;
+            before.extend(&answer);
+            (Prompt { ids: before, state: ThinkingState::Answer }, answer.len())
+        };
         if prompt.ids.is_empty() {
             return Err(EngineError::InvalidRequest {
                 param: "messages".into(),
                 message: "`messages` must make a prompt of at least one token, got none".into(),
             });
         }
-        let max_tokens = self.budget(prompt.ids.len(), request, time_left)?;
+        let max_tokens = self.budget(prompt.ids.len(), n_answer, request, time_left)?;
+        let before_answer = &prompt.ids[..prompt.ids.len() - n_answer];
         Ok(Plan {
-            sampler: Sampler::new(sampling, &prompt.ids, Arc::clone(&self.unknown_ids)),
+            sampler: Sampler::new(sampling, before_answer, Arc::clone(&self.unknown_ids)),
             limits: Limits {
                 max_tokens,
                 thinking_tokens: if no_thinking { Some(0) } else { merged.thinking_budget_tokens },
@@ -162,6 +176,7 @@ impl Engine {
             },
             state: prompt.state,
             prompt: prompt.ids,
+            n_answer,
         })
     }
 
@@ -178,15 +193,19 @@ impl Engine {
         }
     }
 
-    /// The tokens that this generation may take.
+    /// The tokens that this generation may take. Those of the answer so far count towards the bound of the answer;
+    /// 0 when they have spent it.
     fn budget(
         &self,
         prompt_tokens: usize,
+        n_answer: usize,
         request: &GenerateRequest,
         time_left: Option<Duration>,
     ) -> Result<u32, EngineError> {
         let context_tokens = self.config.info.context_tokens;
-        let wanted = request.max_tokens.unwrap_or(1);
+        let n_answer = u32::try_from(n_answer).unwrap_or(u32::MAX);
+        let left_of = |bound: u32| bound.max(1).saturating_sub(n_answer);
+        let wanted = request.max_tokens.map_or(1, left_of);
         let n_prompt = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
         let context_left = context_tokens.saturating_sub(n_prompt);
         if context_left < wanted.max(1) {
@@ -197,12 +216,13 @@ impl Engine {
             });
         }
         Ok(match request.max_tokens {
-            Some(max_tokens) => max_tokens.max(1),
+            Some(max_tokens) => left_of(max_tokens),
+            None if left_of(request.default_max_tokens) == 0 => 0,
             None => {
                 let for_decode =
                     time_left.map(|left| left.saturating_sub(self.speed.expected_prefill(prompt_tokens)));
                 let speed = self.speed.decode_tokens_per_s();
-                token_budget(request.default_max_tokens, context_left, for_decode, speed)
+                token_budget(left_of(request.default_max_tokens), context_left, for_decode, speed)
             }
         })
     }
@@ -210,17 +230,27 @@ impl Engine {
     fn run(
         &mut self,
         plan: Plan,
-        stops: &[String],
+        request: &GenerateRequest,
         clock: &mut Clock,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(GenerationEvent),
     ) -> Result<GenerationSummary, EngineError> {
-        let Plan { prompt, sampler, limits, state } = plan;
+        let Plan { prompt, n_answer, sampler, limits, state } = plan;
         let n_prompt = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
         emit(GenerationEvent::Started { prompt_tokens: n_prompt, max_tokens: limits.max_tokens });
-        let id = self.backend.open(prompt.len() + limits.max_tokens as usize)?;
+        let max_tokens = limits.max_tokens;
+        let mut decoding = Decoding::new(&self.text, limits, sampler, &request.stop, state);
+        if n_answer > 0 {
+            decoding.resume(&request.answer_so_far, &prompt[prompt.len() - n_answer..]);
+            if decoding.stop_sequence().is_some() {
+                return Ok(summary(FinishReason::Stop, n_prompt, &decoding, clock));
+            }
+            if max_tokens == 0 {
+                return Ok(summary(FinishReason::Length, n_prompt, &decoding, clock));
+            }
+        }
+        let id = self.backend.open(prompt.len() + max_tokens as usize)?;
         let mut sequence = OpenSequence { backend: self.backend.as_mut(), id };
-        let mut decoding = Decoding::new(&self.text, limits, sampler, stops, state);
 
         let n_chunks = prompt.len().div_ceil(self.config.prefill_chunk_tokens.max(1));
         for (place, tokens) in prompt.chunks(self.config.prefill_chunk_tokens.max(1)).enumerate() {
@@ -278,7 +308,7 @@ impl Generator for Engine {
             return Err(EngineError::DeadlineBeforeFirstToken);
         }
         let plan = self.plan(request, clock.time_left())?;
-        let summary = self.run(plan, &request.stop, &mut clock, cancel, emit)?;
+        let summary = self.run(plan, request, &mut clock, cancel, emit)?;
         // A prompt that was broken off says nothing about the speed of one.
         if clock.prefilled_at.is_some() {
             self.speed.record(&summary.usage, &summary.timings);

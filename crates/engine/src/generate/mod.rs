@@ -6,6 +6,7 @@ mod load;
 mod logprobs;
 mod random;
 mod sampler;
+mod seam;
 mod speed;
 
 pub use engine::{Engine, EngineConfig};

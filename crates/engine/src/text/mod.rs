@@ -19,7 +19,7 @@ mod tokenizer;
 
 pub use conversation::messages_to_json;
 pub use detokenizer::Detokenizer;
-pub use model::{Prompt, TextModel};
+pub use model::{ContinuedPrompt, Prompt, TextModel};
 pub use stop::{StopStrings, StopVerdict};
 pub use template::{ChatTemplate, Conversation, Rendered, TemplateError};
 pub use thinking::{Part, THINK_CLOSE, THINK_OPEN, ThinkingSplitter, ThinkingState, split_thinking};

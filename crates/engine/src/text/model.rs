@@ -32,6 +32,15 @@ pub struct Prompt {
     pub state: ThinkingState,
 }
 
+/// A prompt that ends inside an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContinuedPrompt {
+    /// Token ids up to where the answer begins.
+    pub before: Vec<u32>,
+    /// Token ids of the answer so far.
+    pub answer: Vec<u32>,
+}
+
 impl TextModel {
     /// Builds it from the files of a checkpoint.
     ///
@@ -96,16 +105,54 @@ impl TextModel {
         tools_json: &[String],
         thinking: bool,
     ) -> Result<Prompt, EngineError> {
-        let mut conversation = messages_to_json(messages, tools_json)
-            .map_err(|error| EngineError::InvalidRequest { param: error.field, message: error.message })?;
-        conversation.enable_thinking = Some(thinking);
-        let invalid = |message: String| EngineError::InvalidRequest { param: "messages".into(), message };
-        let rendered: Rendered =
-            self.template.render(&conversation).map_err(|error: TemplateError| invalid(error.to_string()))?;
-        let ids = self.tokenizer.encode_prompt(&rendered).map_err(|error| invalid(error.to_string()))?;
+        let rendered = self.render(messages, tools_json, thinking)?;
+        let ids = self.tokenizer.encode_prompt(&rendered).map_err(|error| invalid("messages", error))?;
         // In the disguised text only the template can have written a tag.
         Ok(Prompt { ids, state: ThinkingState::after_prompt(&rendered.disguised) })
     }
+
+    /// The same without thinking, and with the beginning of the answer: the generation goes on from exactly there.
+    /// Whatever `answer_so_far` spells, it is ordinary text.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`]; `answer_so_far` for text that the tokenizer cannot take apart.
+    pub fn prompt_continuing(
+        &self,
+        messages: &[ChatMessage],
+        tools_json: &[String],
+        answer_so_far: &str,
+    ) -> Result<ContinuedPrompt, EngineError> {
+        let rendered = self.render(messages, tools_json, false)?;
+        let mut before =
+            self.tokenizer.encode_prompt(&rendered).map_err(|error| invalid("messages", error))?;
+        let state = ThinkingState::after_prompt(&rendered.disguised);
+        if state == ThinkingState::Reasoning {
+            before.extend(&self.close_ids);
+        }
+        // The line end between the tag and an answer belongs to the format: a model writes it, and templates write it
+        // when they give a past answer back.
+        let is_tag_last = state == ThinkingState::Reasoning || rendered.disguised.ends_with(THINK_CLOSE);
+        let joint = if is_tag_last { "\n" } else { "" };
+        let text = format!("{joint}{answer_so_far}");
+        let answer = self.tokenizer.encode_text(&text).map_err(|error| invalid("answer_so_far", error))?;
+        Ok(ContinuedPrompt { before, answer })
+    }
+
+    fn render(
+        &self,
+        messages: &[ChatMessage],
+        tools_json: &[String],
+        thinking: bool,
+    ) -> Result<Rendered, EngineError> {
+        let mut conversation = messages_to_json(messages, tools_json)
+            .map_err(|error| EngineError::InvalidRequest { param: error.field, message: error.message })?;
+        conversation.enable_thinking = Some(thinking);
+        self.template.render(&conversation).map_err(|error: TemplateError| invalid("messages", error))
+    }
+}
+
+fn invalid(param: &str, error: impl std::fmt::Display) -> EngineError {
+    EngineError::InvalidRequest { param: param.into(), message: error.to_string() }
 }
 
 fn bad_tokenizer(error: TokenizerError) -> CheckpointError {

@@ -6,6 +6,8 @@ pub struct StopStrings {
     stops: Vec<String>,
     /// The end of the text that a stop string may begin in; shorter than the longest of them.
     held: String,
+    /// Bytes at the beginning of the held text that were shown before this watch began.
+    n_shown: usize,
 }
 
 /// What became of a piece of text.
@@ -20,7 +22,16 @@ pub enum StopVerdict {
 impl StopStrings {
     /// Watches for these; an empty string never stops anything.
     pub fn new(stops: &[String]) -> Self {
-        Self { stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(), held: String::new() }
+        let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
+        Self { stops, held: String::new(), n_shown: 0 }
+    }
+
+    /// Takes the beginning of an answer that was shown already: a stop string may begin in it and end in what comes,
+    /// and nothing of it is given out again.
+    pub fn resume(&mut self, shown: &str) -> StopVerdict {
+        let verdict = self.push(shown, &mut String::new());
+        self.n_shown = self.held.len();
+        verdict
     }
 
     /// Takes the next piece of text and appends to `out` what is certainly part of the answer. When several stop
@@ -38,21 +49,27 @@ impl StopStrings {
             .filter_map(|stop| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at, stop)))
             .min_by_key(|(end, at, _)| (*end, *at));
         if let Some((_, at, stop)) = met {
-            out.push_str(&self.held[..at]);
             let stop = stop.clone();
+            self.give(at, out);
             self.held.clear();
             return StopVerdict::Stopped(stop);
         }
         let free = self.held.len() - self.longest_open_end();
-        out.push_str(&self.held[..free]);
-        self.held.drain(..free);
+        self.give(free, out);
         StopVerdict::Continue
     }
 
     /// Appends what was held back, when no more text comes.
     pub fn finish(&mut self, out: &mut String) {
-        out.push_str(&self.held);
-        self.held.clear();
+        self.give(self.held.len(), out);
+    }
+
+    /// Moves the first bytes of the held text to `out`, without those that were shown before.
+    fn give(&mut self, n_bytes: usize, out: &mut String) {
+        let n_shown = self.n_shown.min(n_bytes);
+        out.push_str(&self.held[n_shown..n_bytes]);
+        self.n_shown -= n_shown;
+        self.held.drain(..n_bytes);
     }
 
     /// Bytes at the end of the held text that are the beginning of a stop string.
@@ -98,6 +115,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_string_may_begin_in_what_was_shown() {
+        let mut watch = StopStrings::new(&["END".to_owned()]);
+        let mut out = String::new();
+        assert_eq!(watch.resume("so far EN"), StopVerdict::Continue);
+        assert_eq!(watch.clone().push("D more", &mut out), StopVerdict::Stopped("END".into()));
+        assert_eq!(out, "");
+        assert_eq!(watch.push("JOY E", &mut out), StopVerdict::Continue);
+        assert_eq!(out, "JOY ", "nothing is given out twice");
+        watch.finish(&mut out);
+        assert_eq!(out, "JOY E");
+        assert_eq!(StopStrings::new(&["so".to_owned()]).resume("so far"), StopVerdict::Stopped("so".into()));
+    }
+
+    #[test]
     fn only_what_may_become_a_stop_string_is_held_back() {
         let mut watch = StopStrings::new(&["END".to_owned()]);
         let mut out = String::new();
@@ -108,6 +139,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_shown_and_what_comes_are_the_whole(
+            text in "[ab]{0,14}",
+            cut in 0usize..14,
+            stops in proptest::collection::vec("[ab]{1,4}", 0..3),
+        ) {
+            let (shown, more) = text.split_at(cut.min(text.len()));
+            let mut watch = StopStrings::new(&stops);
+            prop_assume!(watch.resume(shown) == StopVerdict::Continue);
+            let mut out = shown.to_owned();
+            let stopped = watch.push(more, &mut out) != StopVerdict::Continue;
+            if !stopped {
+                watch.finish(&mut out);
+                prop_assert_eq!(&out, &text);
+            }
+            let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
+            let (whole, stop) = run(&stops, &[&text]);
+            prop_assert_eq!(stopped, stop.is_some());
+            // What is shown cannot be taken back.
+            prop_assert_eq!(out, if whole.len() < shown.len() { shown.to_owned() } else { whole });
+        }
+
         #[test]
         fn the_cut_does_not_matter(
             text in "[abé]{0,20}",

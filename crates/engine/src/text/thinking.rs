@@ -63,6 +63,11 @@ impl ThinkingSplitter {
         Self { state, tags_are_text, held: String::new(), has_begun: false }
     }
 
+    /// Begins inside an answer of which some was shown already: even its next line end is part of it.
+    pub fn inside_answer(tags_are_text: bool) -> Self {
+        Self { has_begun: true, ..Self::new(ThinkingState::Answer, tags_are_text) }
+    }
+
     /// Where the stream stands.
     pub fn state(&self) -> ThinkingState {
         self.state
