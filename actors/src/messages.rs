@@ -1,10 +1,10 @@
 //! What the actors are asked: imperative nouns, each with a typed reply.
 
+use crate::fusion::Question;
 use crate::generation_stream::GenerationStream;
 use crate::handle::ActorRequest;
 use crate::metrics::{GenerationRecord, MetricsSnapshot};
 use crate::model_status::ModelObservation;
-use crate::stream::AnswerStream;
 use boca_core::{Ask, Failure, GenerateRequest, RequestId};
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ impl<A: Observable> ActorRequest for Observe<A> {
     type Reply = A::State;
 }
 
-/// To the synthesizer: give one answer to one question.
+/// To the synthesizer: decide who answers a question.
 pub(crate) struct Synthesize {
     /// The question.
     pub(crate) ask: Ask,
@@ -37,7 +37,7 @@ pub(crate) struct Synthesize {
 }
 
 impl ActorRequest for Synthesize {
-    type Reply = Result<AnswerStream, Failure>;
+    type Reply = Result<Box<Question>, Failure>;
 }
 
 /// To the model: generate. The reply comes as soon as the request is queued.

@@ -133,9 +133,4 @@ impl ModelHandle {
     pub(crate) fn cancel_now(&self, id: &RequestId) -> bool {
         self.shared.queue.cancel(id)
     }
-
-    /// The name of the model that answers.
-    pub(crate) fn model_name(&self) -> Option<String> {
-        self.shared.status.get().info.map(|info| info.name)
-    }
 }

@@ -1,51 +1,131 @@
 //! SynthesizerActor: gives the one answer to a question.
 //!
-//! Talks to the providers; with the model alone it passes that one's answer through. Asked by the daemon through
-//! [`SynthesizerHandle`]. It holds nothing but counters, so it fails only by a defect of its own, and a restart loses
-//! no answer: streams that were handed out go on.
+//! Knows everyone who can be asked, and decides who is: who may see the question, in which mode, in which order. The
+//! work on the answer itself ([`crate::fusion`]) runs with its reader, so this actor is never busy for long, and it
+//! fails only by a defect of its own. A restart loses no answer: streams that were handed out go on, and what is on
+//! record of the providers is kept outside of the actor.
 
 use crate::exit_guard::ExitGuard;
+use crate::fusion::{Conductor, Outbox, Question, Running, TrackRecords, Work, candidate, now};
 use crate::handle::{ActorHandle, Call};
 use crate::measurements::Outcome;
 use crate::messages::{Observe, Synthesize};
 use crate::metrics::MetricsHandle;
-use crate::model_handle::ModelHandle;
-use crate::routing::{ProviderFacts, choose};
-use crate::single_source::SingleSource;
+use crate::source::Source;
 use crate::stream::{AnswerStream, Recorder};
 use crate::supervisor::Control;
 use actix::{Actor, Context, Handler};
-use boca_core::{Ask, Failure};
-use std::time::Instant;
+use boca_core::fusion::{Admitted, FusionSettings, Manner, TrackRecord, effort_sampling, resolve};
+use boca_core::{Ask, Failure, ProviderKind, RequestId};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// The provider's name for the model on this machine.
-pub(crate) const LOCAL_PROVIDER: &str = "local";
+/// How long a caller waits for somebody to take the question on before it is given the stream all the same. Within it
+/// a refusal comes as a refusal; after it, as the end of the stream.
+const ACCEPT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the synthesizer shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthesizerObservation {
     /// Questions taken since the actor started.
     pub asked: u64,
+    /// Answers that are being worked on.
+    pub running: usize,
     /// The providers that it can ask.
     pub providers: Vec<String>,
 }
 
+/// What every incarnation of the actor has.
+#[derive(Debug, Clone)]
+pub(crate) struct SynthesizerShared {
+    /// Everyone who can be asked, in the order of the config.
+    pub(crate) sources: Arc<[Arc<dyn Source>]>,
+    /// What a person can set.
+    pub(crate) settings: Arc<FusionSettings>,
+    /// What is known of them.
+    pub(crate) records: TrackRecords,
+    /// What is being worked on.
+    pub(crate) running: Running,
+}
+
+impl SynthesizerShared {
+    pub(crate) fn new(sources: Vec<Arc<dyn Source>>, settings: FusionSettings) -> Self {
+        Self {
+            sources: sources.into(),
+            settings: Arc::new(settings),
+            records: TrackRecords::default(),
+            running: Running::default(),
+        }
+    }
+
+    /// Decides who is asked.
+    ///
+    /// # Errors
+    /// `InvalidRequest` that names `mode` or `private`.
+    pub(crate) fn prepare(
+        &self,
+        mut ask: Ask,
+        arrived: Instant,
+        deadline: Instant,
+    ) -> Result<Question, Failure> {
+        let by_request = arrived.checked_add(ask.generate.time_left).unwrap_or(deadline);
+        let deadline = deadline.min(by_request);
+        let manner = Manner::of(&ask.mode, ask.strategy, ask.effort, &self.settings);
+        ask.generate.sampling = ask.generate.sampling.over(&effort_sampling(ask.effort));
+        // Everything after this line knows only those who may see the question.
+        let sources = Admitted::new(self.sources.iter().cloned(), ask.private, |source| source.facts());
+        let candidates =
+            Admitted::new(self.sources.iter().map(|source| candidate(source.as_ref())), ask.private, |c| {
+                c.facts.clone()
+            });
+        let time_left = deadline.saturating_duration_since(now());
+        let plan = resolve(&manner.mode, &candidates, &self.settings, time_left)?;
+        Ok(Question {
+            ask,
+            manner,
+            plan,
+            sources,
+            settings: Arc::clone(&self.settings),
+            records: self.records.clone(),
+            arrived,
+            deadline,
+            seed: fastrand::u64(..),
+        })
+    }
+
+    /// Begins the work on an answer. The stream comes as soon as somebody has taken the question on.
+    ///
+    /// # Errors
+    /// Why nobody takes it on; `Conflict` for an id that is in use.
+    pub(crate) async fn begin(&self, question: Question) -> Result<AnswerStream, Failure> {
+        let registration = self.running.register(&question.ask.generate.id)?;
+        let sources = question.sources.sources();
+        let is_engine = |place: &usize| sources[*place].facts().kind == ProviderKind::Engine;
+        let engine_alone = question.plan.asked.iter().all(is_engine);
+        let outbox = Outbox::default();
+        let conductor = Conductor::new(question, registration, outbox.clone());
+        let mut work = Work::new(outbox, conductor.run());
+        if engine_alone {
+            // It says at once whether there is a place in its queue.
+            work.until_accepted().await?;
+        } else if let Ok(accepted) = tokio::time::timeout(ACCEPT_PATIENCE, work.until_accepted()).await {
+            accepted?;
+        }
+        Ok(AnswerStream::new(work))
+    }
+}
+
 /// The actor.
 pub(crate) struct SynthesizerActor {
-    model: ModelHandle,
+    shared: SynthesizerShared,
     asked: u64,
     /// Tells the supervisor when this value is dropped.
     _exit: ExitGuard,
 }
 
 impl SynthesizerActor {
-    pub(crate) fn new(model: ModelHandle, exit: ExitGuard) -> Self {
-        Self { model, asked: 0, _exit: exit }
-    }
-
-    fn providers(&self) -> Vec<ProviderFacts> {
-        let model = self.model.model_name();
-        vec![ProviderFacts { name: LOCAL_PROVIDER.into(), model, is_local: true }]
+    pub(crate) fn new(shared: SynthesizerShared, exit: ExitGuard) -> Self {
+        Self { shared, asked: 0, _exit: exit }
     }
 }
 
@@ -67,21 +147,8 @@ impl Handler<Call<Synthesize>> for SynthesizerActor {
     fn handle(&mut self, call: Call<Synthesize>, _: &mut Context<Self>) {
         self.asked += 1;
         let deadline = call.deadline;
-        let (Synthesize { ask, arrived }, reply) = call.into_parts();
-        let providers = self.providers();
-        let provider = match choose(&ask.mode, ask.private, &providers) {
-            Ok(place) => providers[place].name.clone(),
-            Err(failure) => return reply.send(Err(failure)),
-        };
-        let model = self.model.clone();
-        // A task of its own: the actor stays free, and a defect in here ends one answer and not the actor.
-        actix::spawn(async move {
-            let began = arrived.elapsed();
-            let generation = model.generate(ask.generate, arrived, deadline).await;
-            reply.send(generation.map(|generation| {
-                AnswerStream::new(SingleSource::new(provider, generation, model, arrived, began))
-            }));
-        });
+        let shared = &self.shared;
+        call.reply(|Synthesize { ask, arrived }| shared.prepare(ask, arrived, deadline).map(Box::new));
     }
 }
 
@@ -91,7 +158,8 @@ impl Handler<Call<Observe<Self>>> for SynthesizerActor {
     fn handle(&mut self, call: Call<Observe<Self>>, _: &mut Context<Self>) {
         call.reply(|_| SynthesizerObservation {
             asked: self.asked,
-            providers: self.providers().into_iter().map(|provider| provider.name).collect(),
+            running: self.shared.running.n_running(),
+            providers: self.shared.sources.iter().map(|source| source.facts().name).collect(),
         });
     }
 }
@@ -100,13 +168,18 @@ impl Handler<Call<Observe<Self>>> for SynthesizerActor {
 #[derive(Debug, Clone)]
 pub struct SynthesizerHandle {
     actor: ActorHandle<SynthesizerActor>,
+    shared: SynthesizerShared,
     metrics: MetricsHandle,
     route: &'static str,
 }
 
 impl SynthesizerHandle {
-    pub(crate) fn new(actor: ActorHandle<SynthesizerActor>, metrics: MetricsHandle) -> Self {
-        Self { actor, metrics, route: "unknown" }
+    pub(crate) fn new(
+        actor: ActorHandle<SynthesizerActor>,
+        shared: SynthesizerShared,
+        metrics: MetricsHandle,
+    ) -> Self {
+        Self { actor, shared, metrics, route: "unknown" }
     }
 
     /// The same handle, whose questions are counted under `route` (`/api/chat`).
@@ -114,19 +187,26 @@ impl SynthesizerHandle {
         Self { route, ..self.clone() }
     }
 
-    /// Asks a question. The stream comes as soon as the question is queued; dropping it cancels the answer.
+    /// Asks a question. The stream comes as soon as somebody has taken the question on; dropping it cancels the answer
+    /// with everyone who works on it. The answer is made while the stream is read.
+    ///
+    /// A `mode` of `auto` stands for none: then the question's effort decides, then the settings.
     ///
     /// The outcome is recorded in the metrics, whatever it is: the caller does not record it again. The deadline
     /// holds for the whole answer; the smaller of it and the request's `time_left` counts. An answer that meets its
     /// deadline after its first token ends well, with [`boca_core::FinishReason::Deadline`].
     ///
     /// # Errors
-    /// `InvalidRequest` (an unknown `mode`), `Overloaded`, `ModelUnavailable`, `Restarting`, `ShuttingDown`,
-    /// `Conflict` (the request's id is in use), `DeadlineExceeded`.
+    /// `InvalidRequest` (an unknown `mode`, a `private` question to somebody who is not local), `Conflict` (the
+    /// request's id is in use), `NoProviderAnswered` (names each and its reason), and where one source alone was asked
+    /// its own failure: `Overloaded`, `ModelUnavailable`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
     pub async fn ask(&self, ask: Ask, deadline: Instant) -> Result<AnswerStream, Failure> {
-        let arrived = Instant::now();
+        let arrived = now();
         let recorder = Recorder::new(self.metrics.clone(), self.route, ask.mode.clone(), arrived);
-        let answer = self.actor.call(Synthesize { ask, arrived }, deadline).await.flatten();
+        let answer = match self.actor.call(Synthesize { ask, arrived }, deadline).await.flatten() {
+            Ok(question) => self.shared.begin(*question).await,
+            Err(failure) => Err(failure),
+        };
         match answer {
             Ok(stream) => Ok(stream.recorded_by(recorder)),
             Err(failure) => {
@@ -134,6 +214,27 @@ impl SynthesizerHandle {
                 Err(failure)
             }
         }
+    }
+
+    /// Ends the answer to a request early, with everyone who works on it: what was shown is kept, and the stream ends
+    /// with it. False when there is no such request. Waits for nobody.
+    pub fn cancel(&self, id: &RequestId) -> bool {
+        self.shared.running.cancel(id)
+    }
+
+    /// What is on record of a provider: what was loaded, and every answer since.
+    pub fn track_record(&self, provider: &str) -> TrackRecord {
+        self.shared.records.of(provider)
+    }
+
+    /// Tells what was known of a provider before this process, for selecting by record.
+    pub fn load_track_record(&self, provider: &str, record: TrackRecord) {
+        self.shared.records.load(provider, record);
+    }
+
+    /// Notes what a person thought of an answer by this provider.
+    pub fn note_feedback(&self, provider: &str, is_good: bool) {
+        self.shared.records.note_decision(provider, is_good);
     }
 
     /// What the synthesizer shows.

@@ -1,0 +1,88 @@
+//! Reading one source's answer to its end, and going on where it broke off.
+
+use super::conductor::{Conductor, Happened, Stop};
+use super::helpers::derived_id;
+use super::part::{News, now};
+use boca_core::fusion::continuation;
+use boca_core::{Answer, ErrorCode, Failure, FinishReason, GenerateRequest, Seam, SourceRole};
+
+impl Conductor {
+    /// The text of the part at `place` is the answer: shows it as it comes, to its end. When it breaks off after some
+    /// of it was shown, another goes on from exactly there, if there is one who can.
+    pub(super) async fn answer_from(&mut self, place: usize) -> Result<Answer, Stop> {
+        self.show(place);
+        self.cut_off_all_but(Some(place));
+        let Err(failure) = self.read_to_end(place).await? else { return Ok(self.answer(place)) };
+        if self.shown.text.trim().is_empty() {
+            return Err(Stop::Failed(failure));
+        }
+        if failure.code == ErrorCode::DeadlineExceeded {
+            self.because("the deadline passed before the answer was complete; it ends with what it has");
+            return Ok(self.unfinished_answer(place, FinishReason::Deadline));
+        }
+        if matches!(failure.code, ErrorCode::Cancelled | ErrorCode::ShuttingDown | ErrorCode::ContentBlocked)
+            || !self.parts[place].tool_calls.is_empty()
+        {
+            return Err(Stop::Failed(failure));
+        }
+        self.continue_from(place, failure).await
+    }
+
+    /// Asks somebody to go on from what was shown.
+    async fn continue_from(&mut self, broken: usize, failure: Failure) -> Result<Answer, Stop> {
+        let from = self.parts[broken].facts.name.clone();
+        let time_left = self.question.deadline.saturating_duration_since(now());
+        self.because(format!("`{from}` broke off in mid-answer: {failure}"));
+        let source = match continuation(&from, &self.candidates(), &self.question.settings, time_left) {
+            Ok(source) => source,
+            Err(reason) => {
+                self.because(reason);
+                return Err(Stop::Failed(failure));
+            }
+        };
+        let broken_request = &self.parts[broken].request;
+        let request = GenerateRequest {
+            id: derived_id(&self.question.ask.generate.id, "rest"),
+            answer_so_far: self.shown.text.clone(),
+            // What somebody else wrote has no log-probabilities here.
+            top_logprobs: None,
+            ..broken_request.clone()
+        };
+        let at_byte = self.shown.text.len() as u64;
+        let place = self.ask_helper(source, request, SourceRole::Continuation, self.question.deadline);
+        let to = self.parts[place].facts.name.clone();
+        self.because(format!("`{to}` goes on from there"));
+        self.trace.seam = Some(Seam { at_byte, from: from.clone(), to: to.clone() });
+        // Its text is the rest, so it is added to what was shown.
+        self.show(place);
+        match self.read_to_end(place).await? {
+            Ok(()) => Ok(self.continued_answer(broken, place)),
+            Err(failure) if failure.code == ErrorCode::DeadlineExceeded => {
+                self.because("the deadline passed before the answer was complete; it ends with what it has");
+                let answer = self.continued_answer(broken, place);
+                Ok(Answer { finish_reason: FinishReason::Deadline, ..answer })
+            }
+            Err(second) => {
+                let message = format!("`{from}` broke off: {failure}; `{to}` could not go on: {second}");
+                Err(Stop::Failed(Failure { message, ..second }))
+            }
+        }
+    }
+
+    /// Waits for the end of one part. The inner error is its failure.
+    pub(super) async fn read_to_end(&mut self, place: usize) -> Result<Result<(), Failure>, Stop> {
+        loop {
+            if !self.parts[place].is_working() {
+                return Ok(match &self.parts[place].trace.failure {
+                    Some(failure) => Err(failure.clone()),
+                    None => Ok(()),
+                });
+            }
+            if let Happened::News(at, News::Failed(failure)) = self.next(None).await?
+                && at == place
+            {
+                return Ok(Err(failure));
+            }
+        }
+    }
+}
