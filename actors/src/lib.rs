@@ -12,6 +12,7 @@ mod child_status;
 mod engine_host;
 mod engine_thread;
 mod exit_guard;
+mod fusion;
 mod gemini;
 mod generation_channel;
 mod generation_queue;
@@ -36,9 +37,7 @@ mod provider_shared;
 mod provider_status;
 mod providers;
 mod restart_policy;
-mod routing;
 mod service_time;
-mod single_source;
 mod source;
 mod stream;
 mod supervisor;
@@ -56,18 +55,20 @@ pub use stream::AnswerStream;
 pub use supervisor::{ActorReport, Escalation, Supervision};
 pub use synthesizer::{SynthesizerHandle, SynthesizerObservation};
 
+use boca_core::fusion::FusionSettings;
 use boca_engine::GeneratorFactory;
 use generation_queue::{GenerationQueue, QueueSettings};
 use metrics::MetricsActor;
 use model::{ModelActor, ModelShared};
 use model_status::StatusCell;
 use providers::Providers;
+use source::Source;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::{ChildSpec, Placement, Supervised, Supervisor};
-use synthesizer::SynthesizerActor;
+use synthesizer::{SynthesizerActor, SynthesizerShared};
 
 /// The model actor's name in reports.
 pub const MODEL: &str = "model";
@@ -96,6 +97,8 @@ pub struct ActorsOptions {
     pub providers: Vec<ProviderSettings>,
     /// Where the use of providers is kept; without one their daily budgets begin anew with each start.
     pub ledger: Option<Arc<dyn UsageLedger>>,
+    /// How one answer comes out of several.
+    pub fusion: FusionSettings,
 }
 
 impl ActorsOptions {
@@ -110,6 +113,7 @@ impl ActorsOptions {
             stuck_after: Duration::from_secs(600),
             providers: Vec::new(),
             ledger: None,
+            fusion: FusionSettings::default(),
         }
     }
 }
@@ -123,6 +127,7 @@ impl fmt::Debug for ActorsOptions {
             .field("deadline_grace", &self.deadline_grace)
             .field("stuck_after", &self.stuck_after)
             .field("providers", &self.providers)
+            .field("fusion", &self.fusion)
             .field("ledger", &self.ledger)
             .finish_non_exhaustive()
     }
@@ -180,11 +185,14 @@ pub fn start(options: ActorsOptions) -> Actors {
         Providers::start(settings, ledger, &model, &supervisor, supervision, mailbox_capacity)
             .expect("a process that cannot start a thread cannot start");
 
-    let for_actor = model.clone();
+    let mut sources: Vec<Arc<dyn Source>> = vec![Arc::new(model.clone())];
+    sources.extend(providers.enabled().map(|provider| Arc::new(provider.clone()) as Arc<dyn Source>));
+    let shared = SynthesizerShared::new(sources, options.fusion);
+    let for_actor = shared.clone();
     let synthesizer = supervisor.start(child(SYNTHESIZER, supervision, mailbox_capacity, move |exit| {
         SynthesizerActor::new(for_actor.clone(), exit)
     }));
-    let synthesizer = SynthesizerHandle::new(synthesizer, metrics.clone());
+    let synthesizer = SynthesizerHandle::new(synthesizer, shared, metrics.clone());
     Actors { synthesizer, model, metrics, providers, supervisor: Arc::new(supervisor) }
 }
 
