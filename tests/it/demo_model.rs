@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How many of the held-out questions must be answered rightly, with the default settings. **The goal is 40.** The
-/// weights carried today reach 33 (37 without thinking); this floor keeps them from getting worse unseen, a little
-/// below, because another instruction set may round one answer the other way. Raise it with the next training.
-const WANTED: usize = 31;
+/// How many of the held-out questions must be answered rightly, with the default settings.
+const WANTED: usize = 40;
 
 /// A held-out question with the facts that its answer must and must not hold.
 struct Rule {

@@ -12,7 +12,7 @@ from overlap import HeldOut
 
 # How often each kind of turn is drawn.
 KINDS = [
-    ("fact", 76),
+    ("fact", 80),
     ("small", 2),
     ("unknown", 4),
     ("arithmetic", 1),
