@@ -115,6 +115,8 @@ impl From<RecordTree> for TreeName {
         match tree {
             RecordTree::Sessions => Self::Sessions,
             RecordTree::Messages => Self::Messages,
+            RecordTree::Answers => Self::Answers,
+            RecordTree::DayUsage => Self::DayUsage,
         }
     }
 }

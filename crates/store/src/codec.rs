@@ -1,10 +1,12 @@
 //! Records to bytes and back.
 
 use crate::StoreError;
+use crate::answers::AnswerRecord;
 use crate::disk::{MESSAGE_SCHEMA, META_SCHEMA, MessageRecord, MetaRecord, SESSION_SCHEMA, SessionRecord};
+use crate::disk_answers::{ANSWER_SCHEMA, AnswerDiskRecord, DAY_USAGE_SCHEMA, DayUsageRecord};
 use crate::envelope::{self, Damage};
 use crate::types::{Message, Session};
-use boca_core::SessionId;
+use boca_core::{ProviderUsage, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +34,22 @@ pub(crate) fn decode_message(record: &[u8]) -> Result<Message, Damage> {
     decode::<MessageRecord>(MESSAGE_SCHEMA, record)?.try_into().map_err(Damage::Content)
 }
 
+pub(crate) fn encode_answer(answer: &AnswerRecord) -> Result<Vec<u8>, StoreError> {
+    encode(ANSWER_SCHEMA, &AnswerDiskRecord::from(answer))
+}
+
+pub(crate) fn decode_answer(record: &[u8]) -> Result<AnswerRecord, Damage> {
+    decode::<AnswerDiskRecord>(ANSWER_SCHEMA, record)?.try_into().map_err(Damage::Content)
+}
+
+pub(crate) fn encode_day_usage(usage: &ProviderUsage) -> Result<Vec<u8>, StoreError> {
+    encode(DAY_USAGE_SCHEMA, &DayUsageRecord::from(usage))
+}
+
+pub(crate) fn decode_day_usage(record: &[u8]) -> Result<ProviderUsage, Damage> {
+    Ok(decode::<DayUsageRecord>(DAY_USAGE_SCHEMA, record)?.into())
+}
+
 fn encode(schema: u16, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     Ok(envelope::wrap(schema, &serde_json::to_vec(record)?))
 }
@@ -47,15 +65,20 @@ fn decode<T: DeserializeOwned>(schema: u16, record: &[u8]) -> Result<T, Damage> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::SessionSettings;
-    use boca_core::{ErrorCode, FinishReason, Preset, Role, SamplingOverrides, Timings, Usage};
+    use crate::answers::{SourceRecord, Verdict};
+    use crate::types::{AnswerTrace, SessionSettings};
+    use boca_core::{
+        ErrorCode, Failure, FinishReason, FusionTrace, MicroUsd, Preset, Role, SamplingOverrides, Seam,
+        SourceAnswer, SourceRole, SourceState, SourceTrace, Strategy, Timings, Usage,
+    };
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
     proptest! {
         #[test]
-        fn messages_survive(content: String, reasoning: Option<String>, time: u64, micros in 0..u64::from(u32::MAX), tokens: u32, code in prop::sample::select(ErrorCode::ALL.to_vec())) {
+        fn messages_survive(content: String, reasoning: Option<String>, time: u64, micros in 0..u64::from(u32::MAX), tokens: u32, code in prop::sample::select(ErrorCode::ALL.to_vec()), is_demo_private: bool) {
+            let trace = trace(&content, code, micros);
             let message = Message {
                 reasoning,
                 model_used: Some("m".into()),
@@ -65,6 +88,8 @@ mod tests {
                 timings: Some(Timings { total: Duration::from_micros(micros), ..Timings::default() }),
                 request_id: Some("r-1".parse().unwrap()),
                 failure: Some(code),
+                private: is_demo_private,
+                trace: Some(Box::new(trace)),
                 ..Message::text(Role::Assistant, content, time)
             };
             prop_assert_eq!(decode_message(&encode_message(&message).unwrap()), Ok(message));
@@ -87,12 +112,73 @@ mod tests {
                         thinking: Some(false),
                         ..SamplingOverrides::default()
                     },
+                    private: seed % 2 == 0,
                 },
                 n_messages: 3,
                 prompt_tokens: 4,
                 completion_tokens: 5,
             };
             prop_assert_eq!(decode_session(&session.id, &encode_session(&session).unwrap()), Ok(session));
+        }
+    }
+
+    fn trace(text: &str, code: ErrorCode, micros: u64) -> AnswerTrace {
+        let source = SourceTrace {
+            model: Some("m".into()),
+            role: SourceRole::Continuation,
+            state: SourceState::Failed,
+            first_token: Some(Duration::from_micros(micros)),
+            ended: Some(Duration::from_micros(micros)),
+            usage: Usage { cached_tokens: 3, ..Usage::default() },
+            cost: Some(MicroUsd(micros)),
+            failure: Some(Failure { param: Some("mode".into()), ..Failure::new(code, text) }),
+            ..SourceTrace::asked("gemini", Duration::from_micros(micros))
+        };
+        AnswerTrace {
+            fusion: FusionTrace {
+                mode: "collaborative".into(),
+                strategy: Some(Strategy::Merge),
+                chosen: Some("local".into()),
+                judged_by: Some("gemini".into()),
+                agreement: Some(0.25),
+                reasons: vec![text.to_owned()],
+                seam: Some(Seam { at_byte: micros, from: "gemini".into(), to: "local".into() }),
+            },
+            sources: vec![source],
+            answers: vec![SourceAnswer {
+                provider: "local".into(),
+                text: text.to_owned(),
+                finish_reason: FinishReason::ContentFilter,
+                usage: Usage { completion_tokens: 5, ..Usage::default() },
+            }],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn answers_and_usage_survive(micros in 0..u64::from(u32::MAX), code in prop::sample::select(ErrorCode::ALL.to_vec()), verdict in prop::option::of(prop::sample::select(Verdict::ALL.to_vec())), tokens: u64) {
+            let source = SourceRecord {
+                provider: "gemini".into(),
+                role: SourceRole::Judge,
+                state: SourceState::Cancelled,
+                failure: Some(code),
+                first_token: Some(Duration::from_micros(micros)),
+                total: None,
+                usage: Usage { prompt_tokens: 1, ..Usage::default() },
+                cost: Some(MicroUsd(micros)),
+            };
+            let answer = AnswerRecord {
+                request_id: "r-1".parse().unwrap(),
+                created_unix_ms: micros,
+                mode: "race".into(),
+                strategy: Some(Strategy::Select),
+                chosen: Some("gemini".into()),
+                sources: vec![source],
+                verdict,
+            };
+            prop_assert_eq!(decode_answer(&encode_answer(&answer).unwrap()), Ok(answer));
+            let usage = ProviderUsage { requests: 1, failures: 2, prompt_tokens: tokens, estimated: 3, cost: MicroUsd(tokens), ..ProviderUsage::default() };
+            prop_assert_eq!(decode_day_usage(&encode_day_usage(&usage).unwrap()), Ok(usage));
         }
     }
 

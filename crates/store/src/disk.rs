@@ -2,7 +2,8 @@
 //!
 //! A field may be added with a default. Anything else is a new schema number, and a migration.
 
-use crate::types::{Message, Session, SessionSettings};
+use crate::disk_answers::TraceRecord;
+use crate::types::{AnswerTrace, Message, Session, SessionSettings};
 use boca_core::{
     ErrorCode, FinishReason, Preset, RequestId, Role, SamplingOverrides, SessionId, Timings, Usage,
 };
@@ -44,6 +45,8 @@ struct SettingsRecord {
     preset: Option<String>,
     #[serde(default)]
     sampling: SamplingRecord,
+    #[serde(default)]
+    private: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -95,10 +98,14 @@ pub(crate) struct MessageRecord {
     request_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    #[serde(default)]
+    private: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<TraceRecord>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct UsageRecord {
+pub(crate) struct UsageRecord {
     prompt_tokens: u32,
     cached_tokens: u32,
     completion_tokens: u32,
@@ -153,6 +160,7 @@ impl From<&SessionSettings> for SettingsRecord {
             system: settings.system.clone(),
             preset: settings.preset.map(|preset| preset.as_str().to_owned()),
             sampling: (&settings.sampling).into(),
+            private: settings.private,
         }
     }
 }
@@ -166,6 +174,7 @@ impl TryFrom<SettingsRecord> for SessionSettings {
             system: record.system,
             preset: preset.transpose()?,
             sampling: SamplingOverrides::from(record.sampling),
+            private: record.private,
         })
     }
 }
@@ -210,6 +219,8 @@ impl From<&Message> for MessageRecord {
             timings: message.timings.map(TimingsRecord::from),
             request_id: message.request_id.as_ref().map(RequestId::to_string),
             failure: message.failure.map(|code| code.as_str().to_owned()),
+            private: message.private,
+            trace: message.trace.as_deref().map(TraceRecord::from),
         }
     }
 }
@@ -238,6 +249,8 @@ impl TryFrom<MessageRecord> for Message {
                 .map(|id| id.parse().map_err(|e| format!("request id {e}")))
                 .transpose()?,
             failure: failure.transpose()?,
+            private: record.private,
+            trace: record.trace.map(AnswerTrace::try_from).transpose()?.map(Box::new),
         })
     }
 }
@@ -289,6 +302,15 @@ impl From<TimingsRecord> for Timings {
     }
 }
 
-fn known<T: Copy>(what: &str, all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Result<T, String> {
+/// The value of this name.
+///
+/// # Errors
+/// A word that this version does not know.
+pub(crate) fn known<T: Copy>(
+    what: &str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, String> {
     all.iter().copied().find(|one| name_of(*one) == name).ok_or_else(|| format!("unknown {what} {name:?}"))
 }

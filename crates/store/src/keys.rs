@@ -8,6 +8,8 @@ use boca_core::SessionId;
 pub(crate) enum RecordTree {
     Sessions,
     Messages,
+    Answers,
+    DayUsage,
 }
 
 impl RecordTree {
@@ -16,6 +18,8 @@ impl RecordTree {
         match self {
             Self::Sessions => b's',
             Self::Messages => b'm',
+            Self::Answers => b'a',
+            Self::DayUsage => b'u',
         }
     }
 }
@@ -56,6 +60,29 @@ pub(crate) fn by_updated(updated_unix_ms: u64, id: &SessionId) -> Vec<u8> {
 pub(crate) fn parse_by_updated(key: &[u8]) -> Option<(u64, SessionId)> {
     let (time, id) = key.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*time), std::str::from_utf8(id).ok()?.parse().ok()?))
+}
+
+/// Key of an answer's record: its number.
+pub(crate) fn answer(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// The number of an answer's record from its key.
+pub(crate) fn answer_number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Key of a provider's usage of one day.
+pub(crate) fn day_usage(day: u32, provider: &str) -> Vec<u8> {
+    let mut key = day.to_be_bytes().to_vec();
+    key.extend_from_slice(provider.as_bytes());
+    key
+}
+
+/// Day and provider from such a key.
+pub(crate) fn parse_day_usage(key: &[u8]) -> Option<(u32, String)> {
+    let (day, provider) = key.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*day), std::str::from_utf8(provider).ok()?.to_owned()))
 }
 
 /// What the keys of all parts of a record begin with. The length keeps one record's parts apart from those of a

@@ -1,4 +1,4 @@
-//! The only user of sled: durable sessions and messages.
+//! The only user of sled: durable sessions and messages, the record of answers, and what providers used.
 //!
 //! What this crate promises:
 //! - A write that was acknowledged survives a power cut: it is one transaction, flushed, and the file is synced
@@ -10,9 +10,11 @@
 //!
 //! There is no clock in here: every time comes from the caller, as milliseconds since 1970 (UTC).
 
+mod answers;
 mod changes;
 mod codec;
 mod disk;
+mod disk_answers;
 mod envelope;
 mod error;
 mod keys;
@@ -20,16 +22,19 @@ mod lock;
 mod migrate;
 mod open;
 mod reads;
+mod record_store;
+mod record_writes;
 mod store;
 mod trees;
 mod types;
 mod writer;
 mod writes;
 
+pub use answers::{AnswerRecord, MAX_ANSWER_RECORDS, SourceRecord, USAGE_DAYS, Verdict};
 pub use error::StoreError;
 pub use open::{OpenReport, StoreOptions};
 pub use store::{Store, StoreStatus};
 pub use types::{
-    InvalidCursor, Message, NewSession, Session, SessionCursor, SessionPage, SessionSettings, SessionUpdate,
-    StoredMessage, session_title,
+    AnswerTrace, InvalidCursor, Message, NewSession, Session, SessionCursor, SessionPage, SessionSettings,
+    SessionUpdate, StoredMessage, session_title,
 };

@@ -121,6 +121,9 @@ impl Store {
         for message in &messages {
             self.check_size("content", Some(&message.content))?;
             self.check_size("reasoning", message.reasoning.as_deref())?;
+            for answer in message.trace.iter().flat_map(|trace| &trace.answers) {
+                self.check_size("answers", Some(&answer.text))?;
+            }
         }
         let id = id.clone();
         self.write(move |trees| writes::append_messages(trees, &id, otherwise, messages, now_unix_ms)).await
@@ -236,7 +239,7 @@ impl Store {
         if bytes > max_bytes { Err(StoreError::TooLarge { field, bytes, max_bytes }) } else { Ok(()) }
     }
 
-    async fn write<T: Send + 'static>(
+    pub(crate) async fn write<T: Send + 'static>(
         &self,
         plan: impl FnOnce(&Trees) -> writes::Planned<T> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -253,7 +256,7 @@ impl Store {
         }
     }
 
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Opened) -> Result<Found<T>, StoreError> + Send + 'static,
     ) -> Result<Found<T>, StoreError> {
@@ -279,7 +282,7 @@ impl Store {
     }
 
     /// Sets damaged records aside; true when there were any.
-    async fn set_aside(&self, damaged: Vec<DamagedRecord>) -> Result<bool, StoreError> {
+    pub(crate) async fn set_aside(&self, damaged: Vec<DamagedRecord>) -> Result<bool, StoreError> {
         if damaged.is_empty() {
             return Ok(false);
         }

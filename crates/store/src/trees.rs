@@ -17,6 +17,12 @@ pub(crate) struct Trees {
     pub(crate) by_updated: sled::Tree,
     /// Tree, key → a record that could not be read, as it was.
     pub(crate) damaged: sled::Tree,
+    /// Number → how an answer came about.
+    pub(crate) answers: sled::Tree,
+    /// Request id → number of its answer's record.
+    pub(crate) answers_by_request: sled::Tree,
+    /// Day, provider → what it used on that day.
+    pub(crate) day_usage: sled::Tree,
 }
 
 /// The name of a tree, for changes that are computed before they are applied.
@@ -28,6 +34,9 @@ pub(crate) enum TreeName {
     Parts,
     ByUpdated,
     Damaged,
+    Answers,
+    AnswersByRequest,
+    DayUsage,
 }
 
 impl TreeName {
@@ -47,12 +56,25 @@ impl Trees {
             parts: db.open_tree("parts")?,
             by_updated: db.open_tree("sessions_by_updated")?,
             damaged: db.open_tree("damaged")?,
+            answers: db.open_tree("answers")?,
+            answers_by_request: db.open_tree("answers_by_request")?,
+            day_usage: db.open_tree("provider_usage_by_day")?,
         })
     }
 
     /// Every tree, in the order of [`TreeName`].
-    pub(crate) fn all(&self) -> [&sled::Tree; 6] {
-        [&self.meta, &self.sessions, &self.messages, &self.parts, &self.by_updated, &self.damaged]
+    pub(crate) fn all(&self) -> [&sled::Tree; 9] {
+        [
+            &self.meta,
+            &self.sessions,
+            &self.messages,
+            &self.parts,
+            &self.by_updated,
+            &self.damaged,
+            &self.answers,
+            &self.answers_by_request,
+            &self.day_usage,
+        ]
     }
 
     /// One value.
@@ -101,6 +123,9 @@ mod tests {
             (TreeName::Parts, &trees.parts),
             (TreeName::ByUpdated, &trees.by_updated),
             (TreeName::Damaged, &trees.damaged),
+            (TreeName::Answers, &trees.answers),
+            (TreeName::AnswersByRequest, &trees.answers_by_request),
+            (TreeName::DayUsage, &trees.day_usage),
         ];
         for (at, (name, tree)) in expected.into_iter().enumerate() {
             assert_eq!(name.place(), at);

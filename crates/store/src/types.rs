@@ -1,7 +1,8 @@
 //! What the store keeps, as its callers see it.
 
 use boca_core::{
-    ErrorCode, FinishReason, Preset, RequestId, Role, SamplingOverrides, SessionId, Timings, Usage,
+    ErrorCode, FinishReason, FusionTrace, Preset, RequestId, Role, SamplingOverrides, SessionId,
+    SourceAnswer, SourceTrace, Timings, Usage,
 };
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +19,8 @@ pub struct SessionSettings {
     pub preset: Option<Preset>,
     /// Sampling fields.
     pub sampling: SamplingOverrides,
+    /// Whether its questions stay on this machine. Set for good by the first message that is private.
+    pub private: bool,
 }
 
 /// A conversation that is to be begun.
@@ -86,6 +89,21 @@ pub struct Message {
     pub request_id: Option<RequestId>,
     /// Why it is incomplete or empty, if the turn failed.
     pub failure: Option<ErrorCode>,
+    /// Whether it was kept on this machine.
+    pub private: bool,
+    /// How it came about, for an answer.
+    pub trace: Option<Box<AnswerTrace>>,
+}
+
+/// How an answer came about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AnswerTrace {
+    /// How one answer came out of several.
+    pub fusion: FusionTrace,
+    /// Everyone who was asked.
+    pub sources: Vec<SourceTrace>,
+    /// The whole answers of everyone who was asked, where there were several.
+    pub answers: Vec<SourceAnswer>,
 }
 
 impl Message {
@@ -103,6 +121,8 @@ impl Message {
             timings: None,
             request_id: None,
             failure: None,
+            private: false,
+            trace: None,
         }
     }
 }

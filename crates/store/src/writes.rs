@@ -5,6 +5,7 @@ use crate::changes::Changes;
 use crate::codec;
 use crate::keys::{self, RecordTree};
 use crate::reads::{self, DamagedRecord};
+use crate::record_writes;
 use crate::trees::{TreeName, Trees};
 use crate::types::{
     Message, NewSession, Session, SessionSettings, SessionUpdate, StoredMessage, session_title,
@@ -113,6 +114,9 @@ pub(crate) fn set_aside(trees: &Trees, damaged: &[DamagedRecord]) -> Planned<u64
                     count += 1;
                 }
             }
+            RecordTree::Answers | RecordTree::DayUsage => {
+                count += record_writes::set_aside_record(&mut changes, trees, record)?;
+            }
             RecordTree::Sessions => {
                 let id = std::str::from_utf8(&record.key).ok().and_then(|id| id.parse().ok());
                 let Some(id) = id else { continue };
@@ -181,6 +185,8 @@ fn count(session: &mut Session, message: &Message) -> Result<(), StoreError> {
     if session.title.is_none() && message.role == Role::User {
         session.title = Some(session_title(&message.content));
     }
+    // What was once private must not be shown to anybody by a later question.
+    session.settings.private |= message.private;
     let usage = message.usage.unwrap_or_default();
     session.prompt_tokens = session.prompt_tokens.saturating_add(u64::from(usage.prompt_tokens));
     session.completion_tokens = session.completion_tokens.saturating_add(u64::from(usage.completion_tokens));
