@@ -4,12 +4,16 @@
 //! the store is open; everything but questions is answered while the weights load.
 
 use crate::chat::ChatService;
+use crate::comparison::Comparison;
 use crate::config::{ModelChoice, ModelSettings, Settings, SharedSettings, SupervisionSettings, TriedModel};
 use crate::exit::Exit;
 use crate::http::{self, BoundSocket, HttpServerHandle, ListenError, Parts};
+use crate::ledger::StoreLedger;
 use crate::service_manager;
 use crate::signals::{Shutdown, ShutdownTrigger};
-use boca_actors::{Actors, ActorsOptions, Backoff, Escalation, ModelStatus, RestartPolicy, Supervision};
+use boca_actors::{
+    Actors, ActorsOptions, Backoff, Escalation, ModelStatus, ProviderSettings, RestartPolicy, Supervision,
+};
 use boca_core::ActorState;
 use boca_engine::generate::EngineOptions;
 use boca_engine::{GeneratorFactory, ModelSource};
@@ -56,9 +60,14 @@ impl DaemonError {
 }
 
 /// Runs the daemon until it is asked to stop, or cannot go on. Must be called inside an actix system.
-pub(crate) async fn run(settings: SharedSettings, model: ModelChoice, shutdown: Shutdown) -> Exit {
+pub(crate) async fn run(
+    settings: SharedSettings,
+    model: ModelChoice,
+    providers: Vec<ProviderSettings>,
+    shutdown: Shutdown,
+) -> Exit {
     let factory = engine_factory(&settings.current().model, model.source);
-    run_with_engine(settings, model.tried, factory, shutdown).await
+    run_with_engine(settings, model.tried, factory, providers, shutdown).await
 }
 
 /// The same with any engine.
@@ -66,9 +75,10 @@ pub(crate) async fn run_with_engine(
     settings: SharedSettings,
     tried: Vec<TriedModel>,
     factory: GeneratorFactory,
+    providers: Vec<ProviderSettings>,
     shutdown: Shutdown,
 ) -> Exit {
-    match serve(settings, tried, factory, shutdown).await {
+    match serve(settings, tried, factory, providers, shutdown).await {
         Ok(()) => {
             tracing::info!("stopped");
             Exit::Done
@@ -94,13 +104,17 @@ async fn serve(
     shared: SharedSettings,
     tried: Vec<TriedModel>,
     factory: GeneratorFactory,
+    providers: Vec<ProviderSettings>,
     shutdown: Shutdown,
 ) -> Result<(), DaemonError> {
     let started = Instant::now();
     let settings = shared.current();
     let socket = BoundSocket::acquire(&settings.daemon.socket)?;
     let (store, store_report) = open_store(&settings).await?;
-    let actors = boca_actors::start(actors_options(&settings, factory));
+    let ledger = Arc::new(StoreLedger(store.clone()));
+    let options = ActorsOptions { providers, ledger: Some(ledger), ..actors_options(&settings, factory) };
+    let actors = boca_actors::start(options);
+    load_track_records(&store, &actors).await?;
     let chat = ChatService::new(
         store.clone(),
         actors.synthesizer.for_route(boca_api::routes::CHAT),
@@ -179,8 +193,18 @@ fn actors_options(settings: &Settings, factory: GeneratorFactory) -> ActorsOptio
     ActorsOptions {
         supervision: supervision(&settings.supervision),
         queue_limit: settings.model.queue_limit,
+        fusion: settings.fusion.clone(),
         ..ActorsOptions::new(factory)
     }
+}
+
+/// Tells what is on record of the providers from earlier runs, for selecting by it.
+async fn load_track_records(store: &Store, actors: &Actors) -> Result<(), StoreError> {
+    let comparison = Comparison::of(&store.answers().await?);
+    for (provider, figures) in &comparison.providers {
+        actors.synthesizer.load_track_record(provider, figures.track_record());
+    }
+    Ok(())
 }
 
 fn supervision(settings: &SupervisionSettings) -> Supervision {

@@ -5,11 +5,13 @@
 
 mod chat;
 mod commands;
+mod comparison;
 mod config;
 mod daemon;
 mod demo_model;
 mod exit;
 mod http;
+mod ledger;
 mod service_manager;
 mod signals;
 mod telemetry;

@@ -5,14 +5,14 @@ use super::history;
 use super::merge::{Merged, merge};
 use super::now_unix_ms;
 use super::question::CheckedQuestion;
+use super::records;
 use super::registry::Registration;
 use super::service::ChatService;
 use super::session_locks::SessionGuard;
 use crate::config::Settings;
 use boca_actors::AnswerStream;
 use boca_core::{
-    Answer, AnswerEvent, Ask, ErrorCode, Failure, FinishReason, GenerateRequest, RequestId, Role, SessionId,
-    SourceTrace,
+    Answer, AnswerEvent, Ask, ErrorCode, Failure, GenerateRequest, RequestId, Role, SessionId, SourceTrace,
 };
 use boca_store::{Message, NewSession, SessionSettings, StoreError, StoredMessage};
 use futures_util::StreamExt;
@@ -23,8 +23,6 @@ use tokio::time::timeout_at;
 
 /// How long after its deadline a stream may take to say that it is over. Only a defect takes longer.
 const STREAM_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the model's actor may take to note a cancellation.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
 /// A reader that takes nothing for this long after its deadline is taken for gone.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -52,6 +50,8 @@ pub(crate) struct Reply {
     pub(crate) answer: Answer,
     /// Whether the demo model wrote it.
     pub(crate) is_demo: bool,
+    /// Whether it stayed on this machine.
+    pub(crate) is_private: bool,
 }
 
 /// Everything that one exchange needs.
@@ -76,12 +76,14 @@ enum Next {
 }
 
 /// What came of a question that was accepted.
-#[derive(Default)]
-struct Outcome {
-    text: String,
-    reasoning: String,
-    answer: Option<Box<Answer>>,
-    failure: Option<Failure>,
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) text: String,
+    pub(super) reasoning: String,
+    /// Everyone who was asked, as last heard of.
+    pub(super) sources: Vec<SourceTrace>,
+    pub(super) answer: Option<Box<Answer>>,
+    pub(super) failure: Option<Failure>,
 }
 
 impl Run {
@@ -109,11 +111,12 @@ impl Run {
         let asked_unix_ms = now_unix_ms();
         let (session_settings, history) = self.load().await?;
         let merged = merge(&self.question, &session_settings, &self.settings.chat);
+        let is_private = merged.private;
         let ask = self.ask(merged, history);
         let stream = self.service.synthesizer.ask(ask, self.deadline).await?;
         self.tell(ExchangeEvent::Accepted).await;
         let outcome = self.follow(stream).await;
-        let reply = self.store(outcome, asked_unix_ms).await;
+        let reply = self.store(outcome, is_private, asked_unix_ms).await;
         drop(session);
         reply
     }
@@ -152,9 +155,9 @@ impl Run {
         Ask {
             session_id: self.session_id.clone(),
             mode: self.question.mode.clone(),
-            effort: None,
-            strategy: None,
-            private: self.question.private,
+            effort: self.question.effort,
+            strategy: self.question.strategy,
+            private: merged.private,
             generate: GenerateRequest {
                 id: self.request_id.clone(),
                 messages: history::messages(merged.system, history, self.question.message.clone()),
@@ -193,7 +196,7 @@ impl Run {
                 Next::Event(event) => event,
                 Next::Cancel => {
                     may_be_cancelled = false;
-                    if self.cancel_generation().await {
+                    if self.service.synthesizer.cancel(&self.request_id) {
                         continue;
                     }
                     outcome.failure = Some(cancelled_failure());
@@ -205,7 +208,10 @@ impl Run {
                 }
             };
             match event {
-                Some(Ok(AnswerEvent::Source(trace))) => self.tell(ExchangeEvent::Source(trace)).await,
+                Some(Ok(AnswerEvent::Source(trace))) => {
+                    outcome.hear_of(&trace);
+                    self.tell(ExchangeEvent::Source(trace)).await;
+                }
                 Some(Ok(AnswerEvent::Reasoning(more))) => {
                     outcome.reasoning.push_str(&more);
                     self.tell(ExchangeEvent::Reasoning(more)).await;
@@ -231,12 +237,6 @@ impl Run {
         }
     }
 
-    /// Tells the model to end this answer early; false when it knows nothing of it.
-    async fn cancel_generation(&self) -> bool {
-        let deadline = Instant::now() + CANCEL_PATIENCE;
-        self.service.model.cancel(self.request_id.clone(), deadline).await.unwrap_or(false)
-    }
-
     /// Gives an event to the reader. One that does not read until the deadline, and a while longer, is given up: its
     /// absence shows in [`Self::follow`].
     async fn tell(&mut self, event: ExchangeEvent) {
@@ -247,55 +247,54 @@ impl Run {
         }
     }
 
-    async fn store(&self, outcome: Outcome, asked_unix_ms: u64) -> Result<Reply, Failure> {
+    async fn store(&self, outcome: Outcome, is_private: bool, asked_unix_ms: u64) -> Result<Reply, Failure> {
+        let now_unix_ms = now_unix_ms();
+        let record = records::answer_record(&self.request_id, &outcome, now_unix_ms);
+        let note = async {
+            if let Some(record) = record
+                && let Err(error) = self.service.store.add_answer(record).await
+            {
+                tracing::warn!(request_id = %self.request_id, %error, "an answer is missing from the comparison");
+            }
+        };
         if let Some(failure) = outcome.failure.as_ref().filter(|failure| is_refusal(failure, &outcome)) {
+            note.await;
             return Err(failure.clone());
         }
         let info = self.service.model.status().info;
         let question = Message {
             request_id: Some(self.request_id.clone()),
+            private: is_private,
             ..Message::text(Role::User, self.question.message.clone(), asked_unix_ms)
         };
-        let (answer, is_demo) = match &outcome.answer {
-            Some(answer) => {
-                let is_demo =
-                    info.as_ref().is_some_and(|info| info.is_demo && info.name == answer.model_used);
-                let message = Message {
-                    reasoning: answer.reasoning.clone(),
-                    model_used: Some(answer.model_used.clone()),
-                    is_demo,
-                    finish_reason: Some(answer.finish_reason),
-                    usage: Some(answer.usage),
-                    timings: Some(answer.timings),
-                    ..Message::text(Role::Assistant, answer.text.clone(), now_unix_ms())
-                };
-                (message, is_demo)
-            }
-            None => {
-                let code = outcome.failure.as_ref().map(|failure| failure.code);
-                let message = Message {
-                    reasoning: Some(outcome.reasoning.clone()).filter(|text| !text.is_empty()),
-                    model_used: info.as_ref().map(|info| info.name.clone()),
-                    is_demo: info.as_ref().is_some_and(|info| info.is_demo),
-                    finish_reason: (code == Some(ErrorCode::Cancelled)).then_some(FinishReason::Cancelled),
-                    failure: code,
-                    ..Message::text(Role::Assistant, outcome.text.clone(), now_unix_ms())
-                };
-                (message, false)
-            }
-        };
+        let (answer, is_demo) = records::answer_message(&outcome, info.as_ref(), now_unix_ms);
         if self.settings.log.log_prompts {
             tracing::info!(request_id = %self.request_id, answer = %answer.content, "an answer");
         }
-        let answer = Message { request_id: Some(self.request_id.clone()), ..answer };
+        let answer = Message { request_id: Some(self.request_id.clone()), private: is_private, ..answer };
         let new =
             NewSession { id: self.session_id.clone(), title: None, settings: SessionSettings::default() };
         let turns = vec![question, answer];
-        self.service.store.append_messages(&self.session_id, Some(new), turns, now_unix_ms()).await?;
+        // Both at once, so that one sync of the disk makes both durable.
+        let append = self.service.store.append_messages(&self.session_id, Some(new), turns, now_unix_ms);
+        let (appended, ()) = tokio::join!(append, note);
+        appended?;
         match (outcome.answer, outcome.failure) {
-            (Some(answer), _) => Ok(Reply { answer: *answer, is_demo }),
+            (Some(answer), _) => Ok(Reply { answer: *answer, is_demo, is_private }),
             (None, Some(failure)) => Err(failure),
             (None, None) => Err(Failure::new(ErrorCode::Internal, "an answer ended without an end")),
+        }
+    }
+}
+
+impl Outcome {
+    /// Keeps the newest that is known of a source.
+    fn hear_of(&mut self, trace: &SourceTrace) {
+        let known =
+            |source: &&mut SourceTrace| source.provider == trace.provider && source.role == trace.role;
+        match self.sources.iter_mut().find(known) {
+            Some(source) => *source = trace.clone(),
+            None => self.sources.push(trace.clone()),
         }
     }
 }
@@ -314,6 +313,10 @@ fn is_refusal(failure: &Failure, outcome: &Outcome) -> bool {
                 | ErrorCode::ModelUnavailable
                 | ErrorCode::Restarting
                 | ErrorCode::ShuttingDown
+                | ErrorCode::ProviderFailed
+                | ErrorCode::ProviderRefused
+                | ErrorCode::ProviderUnavailable
+                | ErrorCode::NoProviderAnswered
         )
 }
 

@@ -3,6 +3,7 @@
 use super::question::CheckedQuestion;
 use crate::config::ChatSettings;
 use boca_core::SamplingOverrides;
+use boca_core::fusion::effort_sampling;
 use boca_store::SessionSettings;
 
 /// Used when even the configuration names no bound.
@@ -18,6 +19,8 @@ pub(super) struct Merged {
     pub(super) max_tokens: Option<u32>,
     /// What the lower levels allow.
     pub(super) default_max_tokens: u32,
+    /// Whether it stays on this machine: once a session is private, every question of it is.
+    pub(super) private: bool,
 }
 
 /// Merges. One preset counts: the question's, else the session's, else the configured one. It stands right below the
@@ -37,7 +40,8 @@ pub(super) fn merge(question: &CheckedQuestion, session: &SessionSettings, confi
         system: system.filter(|text| !text.trim().is_empty()).cloned(),
         max_tokens: question.sampling.max_tokens,
         default_max_tokens: lower.max_tokens.unwrap_or(FALLBACK_MAX_TOKENS),
-        sampling: question.sampling.clone().over(&lower),
+        sampling: question.sampling.clone().over(&effort_sampling(question.effort)).over(&lower),
+        private: question.private || session.private,
     }
 }
 
@@ -57,7 +61,7 @@ mod tests {
     }
 
     fn session(preset: Option<Preset>, sampling: SamplingOverrides) -> SessionSettings {
-        SessionSettings { preset, sampling, system: None }
+        SessionSettings { preset, sampling, ..SessionSettings::default() }
     }
 
     #[test]

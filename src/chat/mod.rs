@@ -11,6 +11,7 @@ mod exchange;
 mod history;
 mod merge;
 mod question;
+mod records;
 mod registry;
 mod service;
 mod session_locks;

@@ -1,7 +1,9 @@
 //! A question as it was sent, and the same once it is checked.
 
 use crate::config::ChatSettings;
-use boca_core::{Failure, FieldError, Mode, Preset, SamplingOverrides, SessionId, check_message_text};
+use boca_core::{
+    Effort, Failure, FieldError, Mode, Preset, SamplingOverrides, SessionId, Strategy, check_message_text,
+};
 use std::time::Duration;
 
 const MAX_STOP_TEXTS: usize = 16;
@@ -15,7 +17,10 @@ pub(crate) struct Question {
     pub(crate) message: String,
     pub(crate) session_id: Option<String>,
     pub(crate) mode: Option<String>,
-    pub(crate) private: bool,
+    pub(crate) effort: Option<String>,
+    pub(crate) strategy: Option<String>,
+    /// Stands above the configured default, never above the session's.
+    pub(crate) private: Option<bool>,
     /// Instead of the session's and the configured one; blank: no system turn at all.
     pub(crate) system: Option<String>,
     pub(crate) preset: Option<String>,
@@ -33,6 +38,9 @@ pub(super) struct CheckedQuestion {
     /// `None`: a new session.
     pub(super) session_id: Option<SessionId>,
     pub(super) mode: Mode,
+    pub(super) effort: Option<Effort>,
+    pub(super) strategy: Option<Strategy>,
+    /// Whether it is to stay on this machine for its own sake; its session may want the same.
     pub(super) private: bool,
     pub(super) system: Option<String>,
     pub(super) preset: Option<Preset>,
@@ -51,17 +59,29 @@ impl CheckedQuestion {
         let most = settings.max_message_bytes;
         check_message_text("message", &question.message, most).map_err(bad_field)?;
         check_settings(question.system.as_deref(), &question.sampling, "", most)?;
+        let effort =
+            question.effort.as_deref().map(|name| one_of("effort", &Effort::ALL, Effort::as_str, name));
+        let effort = effort.transpose()?;
+        let strategy = question
+            .strategy
+            .as_deref()
+            .map(|name| one_of("strategy", &Strategy::ALL, Strategy::as_str, name));
+        // An effort that the question names decides who is asked, unless the question names that too.
+        let decides = matches!(effort, Some(Effort::Fast | Effort::Best));
+        let default_mode = if decides { &Mode::Auto } else { &settings.mode };
         let session_id = question.session_id.as_deref().map(|id| check_session_id("session_id", id));
         let preset = question.preset.as_deref().map(parse_preset);
         Ok(Self {
             session_id: session_id.transpose()?,
-            mode: check_mode(question.mode, &settings.mode)?,
+            effort: effort.or(if question.mode.is_some() { None } else { settings.effort }),
+            strategy: strategy.transpose()?,
+            mode: check_mode(question.mode, default_mode)?,
             preset: preset.transpose()?,
             top_logprobs: check_logprobs(question.logprobs, question.top_logprobs)?,
             deadline: check_deadline(question.deadline, settings)?,
             stop: check_stop(question.stop)?,
             message: question.message,
-            private: question.private,
+            private: question.private.unwrap_or(settings.private),
             system: question.system,
             sampling: question.sampling,
         })
@@ -98,9 +118,14 @@ pub(crate) fn check_session_id(field: &str, id: &str) -> Result<SessionId, Failu
 /// # Errors
 /// A bad request that names `preset`.
 pub(crate) fn parse_preset(name: &str) -> Result<Preset, Failure> {
-    Preset::ALL.into_iter().find(|preset| preset.as_str() == name).ok_or_else(|| {
-        let names = Preset::ALL.map(|preset| format!("`{}`", preset.as_str())).join(", ");
-        Failure::invalid("preset", format!("`preset` must be one of {names}, got {}", quoted(name)))
+    one_of("preset", &Preset::ALL, Preset::as_str, name)
+}
+
+fn one_of<T: Copy>(field: &str, all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Result<T, Failure> {
+    all.iter().copied().find(|one| name_of(*one) == name).ok_or_else(|| {
+        let names: Vec<String> = all.iter().map(|one| format!("`{}`", name_of(*one))).collect();
+        let message = format!("`{field}` must be one of {}, got {}", names.join(", "), quoted(name));
+        Failure::invalid(field, message)
     })
 }
 
@@ -122,8 +147,9 @@ fn check_mode(mode: Option<String>, default: &Mode) -> Result<Mode, Failure> {
     match mode.as_deref() {
         None => Ok(default.clone()),
         Some(name) if name.trim().is_empty() || name.len() > MAX_MODE_BYTES || name.contains('\0') => {
+            let modes = Mode::NAMED.map(|mode| format!("`{}`", mode.as_str())).join(", ");
             let message =
-                format!("`mode` must be `auto`, `local` or the name of a provider, got {}", quoted(name));
+                format!("`mode` must be one of {modes} or the name of a provider, got {}", quoted(name));
             Err(Failure::invalid("mode", message))
         }
         Some(name) => Ok(Mode::from_name(name)),
@@ -205,6 +231,32 @@ mod tests {
     }
 
     #[test]
+    fn an_effort_stands_above_the_configured_mode_and_below_the_questions() {
+        let settings = ChatSettings { mode: Mode::Local, effort: Some(Effort::Best), ..chat_settings() };
+        let of = |mode: Option<&str>, effort: Option<&str>| {
+            let [mode, effort] = [mode, effort].map(|name| name.map(str::to_owned));
+            let checked = CheckedQuestion::new(Question { mode, effort, ..hello() }, &settings).unwrap();
+            (checked.mode.as_str().to_owned(), checked.effort)
+        };
+        assert_eq!(of(None, None), ("local".into(), Some(Effort::Best)));
+        assert_eq!(of(None, Some("fast")), ("auto".into(), Some(Effort::Fast)));
+        assert_eq!(of(None, Some("balanced")), ("local".into(), Some(Effort::Balanced)));
+        assert_eq!(of(Some("race"), None), ("race".into(), None));
+        assert_eq!(of(Some("race"), Some("fast")), ("race".into(), Some(Effort::Fast)));
+    }
+
+    #[test]
+    fn privacy_is_what_the_question_says_else_the_configured_default() {
+        for (default, said, expected) in
+            [(false, None, false), (true, None, true), (true, Some(false), false), (false, Some(true), true)]
+        {
+            let settings = ChatSettings { private: default, ..chat_settings() };
+            let question = Question { private: said, ..hello() };
+            assert_eq!(CheckedQuestion::new(question, &settings).unwrap().private, expected);
+        }
+    }
+
+    #[test]
     fn every_fault_names_its_field() {
         let sampling = SamplingOverrides { top_p: Some(1.5), ..SamplingOverrides::default() };
         let cases = [
@@ -214,6 +266,12 @@ mod tests {
             ("system", Question { system: Some("x".repeat(11)), ..hello() }, "at most 10 bytes"),
             ("session_id", Question { session_id: Some("../x".into()), ..hello() }, "got '.'"),
             ("mode", Question { mode: Some(String::new()), ..hello() }, "got \"\""),
+            (
+                "effort",
+                Question { effort: Some("much".into()), ..hello() },
+                "`balanced`, `best`, got \"much\"",
+            ),
+            ("strategy", Question { strategy: Some("mix".into()), ..hello() }, "`merge`, got \"mix\""),
             ("preset", Question { preset: Some("wild".into()), ..hello() }, "`creative`, got \"wild\""),
             ("top_p", Question { sampling, ..hello() }, "between 0 and 1, got 1.5"),
             ("stop", Question { stop: vec!["x".into(); 17], ..hello() }, "at most 16 texts, got 17"),

@@ -9,6 +9,8 @@ pub(crate) fn chat_settings() -> ChatSettings {
         system: None,
         preset: None,
         mode: Mode::Auto,
+        effort: None,
+        private: false,
         deadline: Duration::from_secs(60),
         max_deadline: Duration::from_secs(120),
         max_message_bytes: 1000,

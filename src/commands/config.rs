@@ -1,7 +1,7 @@
 //! `boca config check` and `boca config show`.
 
 use super::{CommonArgs, load_config, output};
-use crate::config::{ConfigFile, Environment, Flags, Loaded, Origin, is_live};
+use crate::config::{Environment, Flags, Loaded, Origin, is_here, is_live, providers_with_keys};
 use crate::exit::Exit;
 use clap::Subcommand;
 use serde_json::json;
@@ -46,7 +46,9 @@ pub(crate) fn config(common: &CommonArgs, command: &ConfigCommand) -> Exit {
 }
 
 fn check(flags: &Flags, environment: &Environment, as_json: bool) -> Exit {
-    let loaded = match crate::config::load(flags, environment) {
+    let checked = crate::config::load(flags, environment)
+        .and_then(|loaded| providers_with_keys(&loaded.settings, environment).map(|_| loaded));
+    let loaded = match checked {
         Ok(loaded) => loaded,
         Err(error) if as_json => {
             let told = output::print_json(&json!({ "ok": false, "error": error.to_string() }));
@@ -78,6 +80,17 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
         let path = named.path.display();
         warnings.push(format!("{}: `model.path` is not a directory: {path}", named.origin));
     }
+    for provider in &loaded.settings.providers {
+        let endpoint = &provider.settings.endpoint;
+        if endpoint.is_local && endpoint.unix_socket.is_none() && !is_here(&endpoint.base_url) {
+            warnings.push(format!(
+                "{}: `provider.{}.local` lets private questions leave this machine for {}",
+                provider.origin,
+                provider.name(),
+                endpoint.base_url
+            ));
+        }
+    }
     warnings
 }
 
@@ -85,16 +98,29 @@ fn shown(loaded: &Loaded) -> String {
     let values = loaded.values.values();
     let mut text = String::new();
     let mut section = String::new();
-    for key in ConfigFile::keys() {
+    for key in loaded.values.all_keys() {
         let (in_section, name) = key.rsplit_once('.').unwrap_or(("", &key));
+        let provider = in_section.strip_prefix("provider.");
         if in_section != section {
             let gap = if section.is_empty() { "" } else { "\n" };
             in_section.clone_into(&mut section);
-            push(&mut text, format_args!("{gap}[{section}]\n"));
+            let header = match provider.map(|rest| rest.split_once('.')) {
+                None => format!("[{section}]"),
+                Some(None) => "[[provider]]".to_owned(),
+                Some(Some((_, table))) => format!("[provider.{table}]"),
+            };
+            // A table of which nothing is set would only be in the way.
+            let within = format!("{section}.");
+            if provider.is_none()
+                || values.range(within.clone()..).next().is_some_and(|(k, _)| k.starts_with(&within))
+            {
+                push(&mut text, format_args!("{gap}{header}\n"));
+            }
         }
         match (values.get(&key), loaded.origins.get(&key)) {
             (Some(value), Some(Origin::Default)) => push(&mut text, format_args!("{name} = {value}\n")),
             (Some(value), Some(origin)) => push(&mut text, format_args!("{name} = {value}  # {origin}\n")),
+            _ if provider.is_some() => {}
             _ => push(&mut text, format_args!("# {name} is not set\n")),
         }
     }
@@ -113,5 +139,5 @@ fn shown_as_json(loaded: &Loaded) -> serde_json::Value {
         let entry = json!({ "value": values.get(&key), "origin": origin, "live": is_live(&key) });
         (key, entry)
     };
-    serde_json::Value::Object(ConfigFile::keys().into_iter().map(of_key).collect())
+    serde_json::Value::Object(loaded.values.all_keys().into_iter().map(of_key).collect())
 }

@@ -1,7 +1,7 @@
 //! `boca serve`: the daemon in the foreground, as service managers want it.
 
 use super::{CommonArgs, load_config, output};
-use crate::config::{Environment, Reloader, SharedSettings, choose_model};
+use crate::config::{Environment, Reloader, SharedSettings, choose_model, providers_with_keys};
 use crate::demo_model::DEMO_MODEL;
 use crate::exit::Exit;
 use crate::signals::{self, Reactions, ShutdownTrigger};
@@ -33,6 +33,10 @@ pub(crate) fn serve(common: &CommonArgs, args: ServeArgs, end_now: fn()) -> Exit
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    let providers = match providers_with_keys(&loaded.settings, &environment) {
+        Ok(providers) => providers,
+        Err(error) => return super::tell_config_error(&error),
+    };
     let telemetry = telemetry::start(&loaded.settings.log);
     let model = choose_model(&loaded.settings, &environment, DEMO_MODEL);
     let (reloader, settings) = Reloader::new(flags, environment, loaded);
@@ -46,7 +50,7 @@ pub(crate) fn serve(common: &CommonArgs, args: ServeArgs, end_now: fn()) -> Exit
     let system = actix_rt::System::new();
     system.block_on(async {
         tokio::select! {
-            exit = daemon::run(settings, model, shutdown) => exit,
+            exit = daemon::run(settings, model, providers, shutdown) => exit,
             never = service_manager::feed_watchdog() => match never {},
         }
     })

@@ -1,11 +1,12 @@
 //! The value of every key that nobody set. `config/boca.toml` shows the same values; a test holds them together.
 
 use super::file::{
-    ChatSection, ClientSection, ConfigFile, DaemonSection, LogSection, ModelSection, PresetSections,
-    SamplingSection, StoreSection, SupervisionSection, ThinkingSection,
+    ChatSection, ClientSection, ConfigFile, DaemonSection, FusionSection, LogSection, ModelSection,
+    PresetSections, SamplingSection, StoreSection, SupervisionSection, ThinkingSection,
 };
 use super::places::Environment;
 use super::units::{ByteSize, HumanDuration};
+use boca_core::fusion::FusionSettings;
 use boca_core::{PresetTable, SamplingOverrides};
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             system: Some(PERSONA.to_owned()),
             preset: None,
             mode: Some("auto".to_owned()),
+            effort: None,
+            private: Some(false),
             deadline: seconds(300),
             max_deadline: seconds(3600),
             max_message_bytes: mebibytes(1),
@@ -62,6 +65,8 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             creative: section_of(&presets.creative),
         },
         thinking: ThinkingSection { enabled: None, budget_tokens: Some(2048) },
+        fusion: fusion(),
+        provider: Vec::new(),
         supervision: SupervisionSection {
             intensity: Some(5),
             window: seconds(60),
@@ -74,6 +79,28 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             format: Some("auto".to_owned()),
             log_prompts: Some(false),
         },
+    }
+}
+
+fn fusion() -> FusionSection {
+    let usual = FusionSettings::default();
+    let text = |time: Duration| Some(HumanDuration(time));
+    FusionSection {
+        strategy: Some(usual.strategy.map_or("auto", |strategy| strategy.as_str()).to_owned()),
+        select_by: Some("judge".to_owned()),
+        quorum: u32::try_from(usual.quorum).ok(),
+        grace: text(usual.grace),
+        collect_for: text(usual.collect_for),
+        agreement_threshold: Some(written(usual.agreement_threshold)),
+        preferred: Some(usual.preferred),
+        judge: None,
+        synthesizer: None,
+        judge_for: text(usual.judge_for),
+        demo_joins: Some(usual.demo_joins),
+        finish_broken_answers: Some(usual.finish_broken_answers),
+        weight_latency: Some(written(usual.weights.latency)),
+        weight_cost: Some(written(usual.weights.cost)),
+        weight_quality: Some(written(usual.weights.quality)),
     }
 }
 

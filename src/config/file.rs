@@ -2,29 +2,12 @@
 //!
 //! `config/boca.toml` documents each key for users; what a key means to the daemon stands in `settings.rs`.
 
+use super::provider_file::{ProviderSection, merge_providers};
+use super::section::section;
 use super::units::{ByteSize, HumanDuration};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub(crate) struct $name {
-            $($(#[$field_doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)+
-        }
-
-        impl $name {
-            const KEYS: &[&str] = &[$(stringify!($field)),+];
-
-            fn over(self, lower: Self) -> Self {
-                Self { $($field: self.$field.or(lower.$field)),+ }
-            }
-        }
-    };
-}
 
 section! {
     /// `[daemon]`
@@ -83,6 +66,10 @@ section! {
         preset: String,
         /// Who is asked when a request does not say.
         mode: String,
+        /// How much an answer may cost when neither a request's mode nor its effort says so.
+        effort: String,
+        /// Whether questions stay on this machine when neither request nor session says so.
+        private: bool,
         /// Time for an answer when a request names none.
         deadline: HumanDuration,
         /// The longest time that a request may ask for.
@@ -125,6 +112,42 @@ section! {
         enabled: bool,
         /// The most tokens of thinking.
         budget_tokens: u32,
+    }
+}
+
+section! {
+    /// `[fusion]`
+    FusionSection {
+        /// How one answer comes out of several.
+        strategy: String,
+        /// How `select` decides between answers that differ.
+        select_by: String,
+        /// Good answers after which only `grace` is waited.
+        quorum: u32,
+        /// How long the others may take after the quorum.
+        grace: HumanDuration,
+        /// How long answers are collected at most.
+        collect_for: HumanDuration,
+        /// From this agreement on nobody judges.
+        agreement_threshold: f64,
+        /// Providers in the order in which their answers are preferred.
+        preferred: Vec<String>,
+        /// Who judges.
+        judge: String,
+        /// Who merges.
+        synthesizer: String,
+        /// How long a judge may take.
+        judge_for: HumanDuration,
+        /// Whether the demo model joins without being named.
+        demo_joins: bool,
+        /// Whether the model of this machine finishes what another broke off.
+        finish_broken_answers: bool,
+        /// How much speed counts.
+        weight_latency: f64,
+        /// How much money counts.
+        weight_cost: f64,
+        /// How much quality counts.
+        weight_quality: f64,
     }
 }
 
@@ -192,6 +215,11 @@ pub(crate) struct ConfigFile {
     pub preset: PresetSections,
     /// `[thinking]`
     pub thinking: ThinkingSection,
+    /// `[fusion]`
+    pub fusion: FusionSection,
+    /// Every `[[provider]]`, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub provider: Vec<ProviderSection>,
     /// `[supervision]`
     pub supervision: SupervisionSection,
     /// `[store]`
@@ -216,15 +244,17 @@ impl ConfigFile {
                 creative: self.preset.creative.over(lower.preset.creative),
             },
             thinking: self.thinking.over(lower.thinking),
+            fusion: self.fusion.over(lower.fusion),
+            provider: merge_providers(self.provider, lower.provider),
             supervision: self.supervision.over(lower.supervision),
             store: self.store.over(lower.store),
             log: self.log.over(lower.log),
         }
     }
 
-    /// Every key, dotted, in the order of the file.
+    /// Every key but those of providers, dotted, in the order of the file.
     pub(crate) fn keys() -> Vec<String> {
-        let sections: [(&str, &[&str]); 12] = [
+        let sections: [(&str, &[&str]); 13] = [
             ("daemon", DaemonSection::KEYS),
             ("client", ClientSection::KEYS),
             ("model", ModelSection::KEYS),
@@ -234,6 +264,7 @@ impl ConfigFile {
             ("preset.balanced", SamplingSection::KEYS),
             ("preset.creative", SamplingSection::KEYS),
             ("thinking", ThinkingSection::KEYS),
+            ("fusion", FusionSection::KEYS),
             ("supervision", SupervisionSection::KEYS),
             ("store", StoreSection::KEYS),
             ("log", LogSection::KEYS),
@@ -255,7 +286,17 @@ impl ConfigFile {
             let value = key.split('.').try_fold(&whole, |value, part| value.get(part))?;
             Some((key.clone(), value.clone()))
         };
-        Self::keys().iter().filter_map(value_of).collect()
+        let of_providers = self.provider.iter().flat_map(ProviderSection::values);
+        Self::keys().iter().filter_map(value_of).chain(of_providers).collect()
+    }
+
+    /// Every key, those of the providers that it has included: `provider.NAME.key`.
+    pub(crate) fn all_keys(&self) -> Vec<String> {
+        let of_provider = |provider: &ProviderSection| {
+            let name = provider.name().to_owned();
+            ProviderSection::keys().into_iter().map(move |key| format!("provider.{name}.{key}"))
+        };
+        Self::keys().into_iter().chain(self.provider.iter().flat_map(of_provider)).collect()
     }
 }
 

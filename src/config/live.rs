@@ -2,6 +2,8 @@
 
 use super::{Loaded, Settings};
 use arc_swap::ArcSwap;
+use boca_core::Mode;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The settings in force. Readers take a snapshot for each request; a reload replaces it.
@@ -29,11 +31,18 @@ impl SharedSettings {
         };
         let log = super::LogSettings { format: old.log.format, ..new.log.clone() };
         // A message that fits may be larger than the body limit, which stays: the smaller one holds.
+        // Who can be asked stays as it was, so a mode that names somebody new has to wait for him.
+        let mode = match &new.chat.mode {
+            Mode::Provider(name) if !old.providers.iter().any(|provider| provider.name() == name) => {
+                &old.chat.mode
+            }
+            mode => mode,
+        };
         let max_message_bytes = new.chat.max_message_bytes.min(old.daemon.max_body_bytes);
         self.0.store(Arc::new(Settings {
             daemon,
             client: new.client.clone(),
-            chat: super::ChatSettings { max_message_bytes, ..new.chat.clone() },
+            chat: super::ChatSettings { max_message_bytes, mode: mode.clone(), ..new.chat.clone() },
             log,
             config_files: new.config_files.clone(),
             ..old.as_ref().clone()
@@ -61,7 +70,10 @@ pub(crate) struct ConfigChange {
 /// Compares two configurations key by key.
 pub(crate) fn diff(old: &Loaded, new: &Loaded) -> ConfigChange {
     let (old, new) = (old.values.values(), new.values.values());
-    let changed = super::ConfigFile::keys().into_iter().filter(|key| old.get(key) != new.get(key));
+    let keys = super::ConfigFile::keys().into_iter();
+    let of_providers: BTreeSet<&String> =
+        old.keys().chain(new.keys()).filter(|key| key.starts_with("provider.")).collect();
+    let changed = keys.chain(of_providers.into_iter().cloned()).filter(|key| old.get(key) != new.get(key));
     let (live, needs_restart) = changed.partition(|key| is_live(key));
     ConfigChange { live, needs_restart }
 }

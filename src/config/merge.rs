@@ -3,9 +3,13 @@
 use super::defaults::defaults;
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::keys::usual_variable;
 use super::origin::Origin;
 use super::places::Environment;
+use super::provider_file::ProviderSection;
+use super::providers::DEFAULT_GEMINI_MODEL;
 use super::read::read_file;
+use boca_core::ProviderKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +67,13 @@ pub(crate) fn merge(flags: &Flags, environment: &Environment) -> Result<Merged, 
     }
     layers.push(from_environment(environment));
     layers.push(from_flags(flags, environment));
+    let speaks_gemini = |provider: &ProviderSection| {
+        let kind = ProviderKind::Gemini.as_str();
+        provider.name() == kind || provider.kind.as_deref() == Some(kind)
+    };
+    if !layers.iter().flat_map(|layer| &layer.values.provider).any(speaks_gemini) {
+        layers.extend(gemini_by_its_key(environment));
+    }
 
     let named_state_dir = layers.iter().rev().find_map(|layer| layer.values.daemon.state_dir.clone());
     let lowest = defaults(environment, named_state_dir.as_deref());
@@ -119,6 +130,22 @@ fn files_of(base: &BaseFile) -> Result<Vec<PathBuf>, ConfigError> {
     drop_ins.sort();
     files.append(&mut drop_ins);
     Ok(files)
+}
+
+/// The provider `gemini` with the defaults, when its key is in the environment.
+fn gemini_by_its_key(environment: &Environment) -> Option<Layer> {
+    let name = ProviderKind::Gemini.as_str();
+    let variable = usual_variable(name)?;
+    environment.text(variable).filter(|key| !key.trim().is_empty())?;
+    let mut values = ConfigFile::default();
+    values.provider = vec![ProviderSection {
+        name: Some(name.to_owned()),
+        kind: Some(name.to_owned()),
+        model: Some(DEFAULT_GEMINI_MODEL.to_owned()),
+        api_key_env: Some(variable.to_owned()),
+        ..ProviderSection::default()
+    }];
+    Some(Layer { values, origin: Box::new(move |_| Origin::Environment(variable)) })
 }
 
 fn from_environment(environment: &Environment) -> Layer {

@@ -1,25 +1,34 @@
 //! The configuration, in three stages: what a file may say ([`file`]), all layers put together ([`merge`]), and the
 //! validated [`Settings`] that the rest of the daemon sees. No other part knows TOML or the environment.
 
+mod check;
 mod defaults;
 mod error;
 mod expand;
 mod file;
+mod fusion;
+mod keys;
 mod live;
 mod merge;
 mod model_path;
 mod origin;
 mod places;
+mod provider_file;
+mod providers;
 mod read;
 mod reload;
+mod section;
 mod settings;
 mod units;
 
+#[cfg(test)]
+mod provider_tests;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use error::ConfigError;
 pub(crate) use file::ConfigFile;
+pub(crate) use keys::{is_here, providers_with_keys};
 pub(crate) use live::{ConfigChange, SharedSettings, diff, is_live};
 pub(crate) use merge::Flags;
 pub(crate) use model_path::{ModelChoice, TriedModel, choose_model};

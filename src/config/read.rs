@@ -5,6 +5,8 @@ use super::expand::expand;
 use super::file::ConfigFile;
 use super::origin::Origin;
 use super::places::Environment;
+use super::provider_file::ProviderSection;
+use super::providers::check_name;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -58,11 +60,21 @@ pub(crate) fn read_text(text: &str, path: &Path, environment: &Environment) -> R
     expand_table(table.get_mut(), "", environment).map_err(|(key, span, message)| {
         ConfigError::invalid(&origin_at(Some(span.start)), format!("`{key}`: {message}"))
     })?;
-    let lines = ConfigFile::keys()
+    check_providers(table.get_ref()).map_err(|(key, span, message)| {
+        ConfigError::invalid(&origin_at(Some(span.start)), format!("`{key}` {message}"))
+    })?;
+    let mut lines: BTreeMap<String, usize> = ConfigFile::keys()
         .into_iter()
         .filter_map(|key| Some((line_of(text, offset_of(table.get_ref(), &key)?), key)))
         .map(|(line, key)| (key, line))
         .collect();
+    for (name, provider) in provider_tables(table.get_ref()) {
+        for key in ProviderSection::keys() {
+            if let Some(offset) = offset_of(provider, &key) {
+                lines.insert(format!("provider.{name}.{key}"), line_of(text, offset));
+            }
+        }
+    }
     let mut values =
         ConfigFile::deserialize(toml::de::Deserializer::from(table.clone())).map_err(|error| {
             let key = error.span().and_then(|span| key_at(table.get_ref(), span.start));
@@ -71,6 +83,10 @@ pub(crate) fn read_text(text: &str, path: &Path, environment: &Environment) -> R
     let base = path.parent().unwrap_or(Path::new("/"));
     for named in [&mut values.daemon.socket, &mut values.daemon.state_dir, &mut values.model.path] {
         resolve(named, base, environment);
+    }
+    for provider in &mut values.provider {
+        resolve(&mut provider.unix_socket, base, environment);
+        resolve(&mut provider.api_key_file, base, environment);
     }
     Ok(ReadFile { values, lines })
 }
@@ -126,11 +142,64 @@ fn offset_of(table: &DeTable<'_>, dotted: &str) -> Option<usize> {
     }
 }
 
+/// Every `[[provider]]` that has a name.
+fn provider_tables<'a>(table: &'a DeTable<'_>) -> Vec<(&'a str, &'a DeTable<'a>)> {
+    let with_name = |table: &'a DeTable<'_>| {
+        let name = table.iter().find(|(key, _)| key.get_ref() == "name")?.1.get_ref().as_str()?;
+        Some((name, table))
+    };
+    tables_of(table).into_iter().filter_map(|(_, table)| with_name(table)).collect()
+}
+
+fn tables_of<'a>(table: &'a DeTable<'_>) -> Vec<(Range<usize>, &'a DeTable<'a>)> {
+    let list = table.iter().find(|(key, _)| key.get_ref() == "provider").map(|(_, value)| value.get_ref());
+    match list {
+        Some(DeValue::Array(items)) => {
+            items.iter().filter_map(|item| Some((item.span(), item.get_ref().as_table()?))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What must hold before providers can be told apart: each has a name, no two the same, and no key stands inline.
+fn check_providers(table: &DeTable<'_>) -> Result<(), AtKey> {
+    let mut seen = Vec::new();
+    for (span, provider) in tables_of(table) {
+        if let Some((key, _)) =
+            provider.iter().find(|(key, _)| matches!(key.get_ref().as_ref(), "api_key" | "key"))
+        {
+            let message =
+                "must not stand in a config file: name its place with `api_key_env` or `api_key_file`";
+            return Err((format!("provider.{}", key.get_ref()), key.span(), message.to_owned()));
+        }
+        let Some((name_key, name)) = provider.iter().find(|(key, _)| key.get_ref() == "name") else {
+            return Err(("provider.name".to_owned(), span, "must be set".to_owned()));
+        };
+        // Anything but a text is refused where its type is.
+        let Some(name) = name.get_ref().as_str() else { continue };
+        check_name(name).map_err(|message| ("provider.name".to_owned(), name_key.span(), message))?;
+        if seen.contains(&name) {
+            let message = format!("must be another one: there is a provider {name:?} in this file already");
+            return Err(("provider.name".to_owned(), name_key.span(), message));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
 /// The dotted key whose key or value covers `offset`. Headers such as `[daemon]` span less than their section, so
 /// tables are always searched.
 fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
     for (name, value) in table.iter() {
-        if let Some(inner) = value.get_ref().as_table().and_then(|table| key_at(table, offset)) {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => key_at(table, offset),
+            DeValue::Array(items) => items
+                .iter()
+                .filter_map(|item| item.get_ref().as_table())
+                .find_map(|table| key_at(table, offset)),
+            _ => None,
+        };
+        if let Some(inner) = inner {
             return Some(join(name.get_ref(), &inner));
         }
         if name.span().contains(&offset) || value.span().contains(&offset) {

@@ -1,13 +1,13 @@
 //! The validated configuration: nothing optional but what truly is, every value within its bounds.
 
+use super::check::{Check, HOUR, MINUTE};
 use super::error::ConfigError;
-use super::file::SamplingSection;
+use super::fusion::fusion_settings;
 use super::merge::Merged;
 use super::origin::Origin;
-use super::units::{ByteSize, HumanDuration};
-use boca_core::{FieldError, Mode, Preset, PresetTable, SamplingOverrides};
-use std::collections::BTreeMap;
-use std::fmt::Display;
+use super::providers::{ConfiguredProvider, configured_providers};
+use boca_core::fusion::FusionSettings;
+use boca_core::{Effort, Mode, Preset, PresetTable, SamplingOverrides};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ pub(crate) struct Settings {
     pub(crate) model: ModelSettings,
     /// What an answer is made with when the request leaves it open.
     pub chat: ChatSettings,
+    /// Who can be asked besides, in the order of the configuration.
+    pub(crate) providers: Vec<ConfiguredProvider>,
+    /// How one answer comes out of several.
+    pub(crate) fusion: FusionSettings,
     /// When the supervisor gives up.
     pub supervision: SupervisionSettings,
     /// The store.
@@ -100,6 +104,10 @@ pub(crate) struct ChatSettings {
     pub preset: Option<Preset>,
     /// Who is asked when a request does not say.
     pub(crate) mode: Mode,
+    /// How much an answer may cost when neither a request's mode nor its effort says so.
+    pub(crate) effort: Option<Effort>,
+    /// Whether questions stay on this machine when neither request nor session says so.
+    pub(crate) private: bool,
     /// Time for an answer when a request names none.
     pub deadline: Duration,
     /// The longest time that a request may ask for.
@@ -213,6 +221,8 @@ impl Settings {
             )?,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
+        let providers = configured_providers(&check, values.provider)?;
+        let fusion = fusion_settings(&check, values.fusion, &providers)?;
         let sampling = SamplingOverrides {
             thinking: values.thinking.enabled,
             thinking_budget_tokens: check.optional(
@@ -229,11 +239,9 @@ impl Settings {
         let chat = ChatSettings {
             system: check.system(values.chat.system)?,
             preset: check.preset(values.chat.preset)?,
-            mode: check.one_of(
-                "chat.mode",
-                values.chat.mode,
-                &[("auto", Mode::Auto), ("local", Mode::Local)],
-            )?,
+            mode: check.mode(values.chat.mode, &providers)?,
+            effort: check.effort(values.chat.effort)?,
+            private: check.present("chat.private", values.chat.private)?,
             deadline: check.duration("chat.deadline", values.chat.deadline, 1, most_millis)?,
             max_deadline,
             max_message_bytes: check.size(
@@ -279,161 +287,13 @@ impl Settings {
             },
             model,
             chat,
+            providers,
+            fusion,
             supervision,
             store: StoreSettings { cache_bytes },
             log,
             config_files: files,
             config_dir,
         })
-    }
-}
-
-const MINUTE: u64 = 60_000;
-const HOUR: u64 = 60 * MINUTE;
-
-/// Checks values and knows where each one stands.
-struct Check<'a> {
-    origins: &'a BTreeMap<String, Origin>,
-}
-
-impl Check<'_> {
-    fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or(Origin::Default)
-    }
-
-    fn fail(&self, key: &str, message: impl Display) -> ConfigError {
-        ConfigError::invalid(&self.origin(key), format!("`{key}` {message}"))
-    }
-
-    fn present<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
-        value.ok_or_else(|| {
-            let reason = match key {
-                "daemon.socket" | "daemon.state_dir" => {
-                    "has no default here, because there is no home directory; it must be set"
-                }
-                _ => "must be set",
-            };
-            self.fail(key, reason)
-        })
-    }
-
-    fn optional(
-        &self,
-        key: &str,
-        value: Option<u32>,
-        least: u32,
-        most: u32,
-    ) -> Result<Option<u32>, ConfigError> {
-        match value {
-            Some(n) if n < least => Err(self.fail(key, format!("must be at least {least}, got {n}"))),
-            Some(n) if n > most => Err(self.fail(key, format!("must be at most {most}, got {n}"))),
-            _ => Ok(value),
-        }
-    }
-
-    fn count(&self, key: &str, value: Option<u32>, least: u32, most: u32) -> Result<usize, ConfigError> {
-        let value = self.optional(key, value, least, most)?;
-        Ok(self.present(key, value)? as usize)
-    }
-
-    fn duration(
-        &self,
-        key: &str,
-        value: Option<HumanDuration>,
-        least_millis: u64,
-        most_millis: u64,
-    ) -> Result<Duration, ConfigError> {
-        let value = self.present(key, value)?;
-        let [least, most] = [least_millis, most_millis].map(|ms| HumanDuration(Duration::from_millis(ms)));
-        if value < least {
-            return Err(self.fail(key, format!("must be at least {least}, got {value}")));
-        }
-        if value > most {
-            return Err(self.fail(key, format!("must be at most {most}, got {value}")));
-        }
-        Ok(value.0)
-    }
-
-    fn size(&self, key: &str, value: Option<ByteSize>, least: u64, most: u64) -> Result<usize, ConfigError> {
-        let value = self.present(key, value)?;
-        if value.0 < least {
-            return Err(self.fail(key, format!("must be at least {}, got {value}", ByteSize(least))));
-        }
-        if value.0 > most {
-            return Err(self.fail(key, format!("must be at most {}, got {value}", ByteSize(most))));
-        }
-        usize::try_from(value.0)
-            .map_err(|_| self.fail(key, format!("does not fit this machine, got {value}")))
-    }
-
-    fn one_of<T: Clone>(
-        &self,
-        key: &str,
-        value: Option<String>,
-        choices: &[(&str, T)],
-    ) -> Result<T, ConfigError> {
-        let value = self.present(key, value)?;
-        let chosen = choices.iter().find(|(name, _)| *name == value);
-        chosen.map(|(_, chosen)| chosen.clone()).ok_or_else(|| {
-            let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            self.fail(key, format!("must be one of {}, got {value:?}", names.join(", ")))
-        })
-    }
-
-    fn preset(&self, value: Option<String>) -> Result<Option<Preset>, ConfigError> {
-        let choices = Preset::ALL.map(|preset| (preset.as_str(), preset));
-        value.map(|value| self.one_of("chat.preset", Some(value), &choices)).transpose()
-    }
-
-    fn system(&self, value: Option<String>) -> Result<Option<String>, ConfigError> {
-        match value {
-            Some(text) if text.contains('\0') => {
-                Err(self.fail("chat.system", "must not hold NUL characters"))
-            }
-            other => Ok(other.filter(|text| !text.trim().is_empty())),
-        }
-    }
-
-    fn log_level(&self, value: Option<String>) -> Result<String, ConfigError> {
-        let level = self.present("log.level", value)?;
-        match tracing_subscriber::EnvFilter::builder().parse(&level) {
-            Ok(_) => Ok(level),
-            Err(error) => Err(self.fail(
-                "log.level",
-                format!(
-                    "must be a level (error, warn, info, debug, trace) or directives, got {level:?}: {error}"
-                ),
-            )),
-        }
-    }
-
-    fn sampling(&self, prefix: &str, section: SamplingSection) -> Result<SamplingOverrides, ConfigError> {
-        let key = format!("{prefix}logit_bias");
-        let mut logit_bias = BTreeMap::new();
-        for (id, value) in section.logit_bias.iter().flatten() {
-            let number = id.parse::<u32>();
-            let number =
-                number.map_err(|_| self.fail(&key, format!("must map token ids to numbers, got {id:?}")))?;
-            logit_bias.insert(number, *value as f32);
-        }
-        let overrides = SamplingOverrides {
-            temperature: section.temperature.map(|n| n as f32),
-            top_p: section.top_p.map(|n| n as f32),
-            top_k: section.top_k,
-            min_p: section.min_p.map(|n| n as f32),
-            repetition_penalty: section.repetition_penalty.map(|n| n as f32),
-            presence_penalty: section.presence_penalty.map(|n| n as f32),
-            frequency_penalty: section.frequency_penalty.map(|n| n as f32),
-            seed: section.seed,
-            logit_bias: section.logit_bias.is_some().then_some(logit_bias),
-            max_tokens: section.max_tokens,
-            thinking: None,
-            thinking_budget_tokens: None,
-        };
-        overrides.check(prefix).map_err(|FieldError { field, message }| {
-            let key = if field.starts_with(&key) { &key } else { &field };
-            ConfigError::invalid(&self.origin(key), message)
-        })?;
-        Ok(overrides)
     }
 }

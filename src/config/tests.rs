@@ -3,6 +3,7 @@
 use super::defaults::defaults;
 use super::places::Os;
 use super::places::tests::environment;
+use super::provider_file::ProviderSection;
 use super::read::read_text;
 use super::*;
 use std::collections::BTreeSet;
@@ -12,10 +13,15 @@ const SHIPPED: &str = include_str!("../../config/boca.toml");
 
 /// The shipped file with its key lines uncommented, examples too if wanted.
 fn uncommented(with_examples: bool) -> String {
-    let is_key =
-        |line: &str| line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase());
+    let is_key = |line: &str| {
+        line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase() || c == '[')
+    };
+    let mut in_provider = false;
     let lines = SHIPPED.lines().map(|line| {
-        let wanted = is_key(line) && (with_examples || !line.ends_with("# example"));
+        let header = line.trim_start_matches('#').starts_with('[');
+        in_provider = if header { line.starts_with("#[") } else { in_provider };
+        let is_example = in_provider || line.ends_with("# example");
+        let wanted = is_key(line) && (with_examples || !is_example);
         if wanted { &line[1..] } else { line }
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -39,8 +45,14 @@ fn the_shipped_file_equals_the_defaults() {
 fn the_shipped_file_lists_every_key_and_its_examples_are_valid() {
     let environment = environment(Os::Linux, &[("HOME", "/home/ada")]);
     let read = read_shipped(true, &environment);
-    let listed: BTreeSet<String> = read.values.values().into_keys().collect();
+    let of_providers = |key: &String| key.starts_with("provider.");
+    let listed: BTreeSet<String> =
+        read.values.values().into_keys().filter(|key| !of_providers(key)).collect();
     assert_eq!(listed, ConfigFile::keys().into_iter().collect::<BTreeSet<_>>());
+    let of_any = |key: String| key.splitn(3, '.').nth(2).map(str::to_owned);
+    let listed: BTreeSet<String> =
+        read.values.values().into_keys().filter(of_providers).filter_map(of_any).collect();
+    assert_eq!(listed, ProviderSection::keys().into_iter().collect::<BTreeSet<_>>());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("boca.toml");
     std::fs::write(&path, uncommented(true)).unwrap();
@@ -53,7 +65,7 @@ fn keys_said_to_be_live_are_live() {
     let mut whole_section_is_live = false;
     let mut comment = String::new();
     for line in SHIPPED.lines() {
-        if let Some(header) = line.strip_prefix('[') {
+        if let Some(header) = line.trim_start_matches('#').strip_prefix('[') {
             section = header.trim_end_matches(']').to_owned();
             whole_section_is_live = section == "sampling" || section.starts_with("preset.");
             comment.clear();

@@ -11,7 +11,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use boca_api::sse::{StreamEvent, TextDelta};
-use boca_api::{ChatRequest, ChatResponse, Trace, millis};
+use boca_api::{ChatRequest, ChatResponse, millis};
 use boca_core::{ErrorCode, Failure, SamplingOverrides};
 use std::time::Duration;
 
@@ -46,7 +46,9 @@ fn question(wire: ChatRequest) -> Question {
         message: wire.message,
         session_id: wire.session_id,
         mode: wire.mode,
-        private: wire.private.unwrap_or(false),
+        effort: wire.effort,
+        strategy: wire.strategy,
+        private: wire.private,
         system: wire.system,
         preset: wire.preset,
         sampling: SamplingOverrides {
@@ -173,14 +175,14 @@ fn text_of(event: &StreamEvent) -> String {
 }
 
 fn response(reply: Reply, session_id: &str, parts: &Parts, context: &RequestContext) -> ChatResponse {
-    let Reply { answer, is_demo } = reply;
+    let Reply { answer, is_demo, is_private } = reply;
     let states = parts.actors.states();
     ChatResponse {
         answers: convert::source_answers(&answer),
         usage: convert::usage(&answer.usage),
         timings: convert::timings(&answer.timings, &answer.usage),
         logprobs: answer.logprobs.map(|tokens| tokens.iter().map(convert::logprob).collect()),
-        trace: Trace { sources: answer.sources.iter().map(convert::source_trace).collect() },
+        trace: convert::trace(&answer.trace, &answer.sources, is_private),
         response: answer.text,
         reasoning: answer.reasoning,
         model_used: answer.model_used,

@@ -4,7 +4,8 @@ use super::error;
 use boca_api as api;
 use boca_api::millis;
 use boca_core::{
-    Answer, LoadProgress, ModelInfo, SamplingOverrides, SourceTrace, Timings, TokenLogprob, Usage,
+    Answer, FusionTrace, LoadProgress, MicroUsd, ModelInfo, SamplingOverrides, SourceAnswer, SourceRole,
+    SourceTrace, Timings, TokenLogprob, Usage,
 };
 
 pub(super) fn usage(usage: &Usage) -> api::Usage {
@@ -39,19 +40,65 @@ pub(super) fn source_trace(trace: &SourceTrace) -> api::SourceTrace {
     };
     api::SourceTrace {
         provider: trace.provider.clone(),
+        model: trace.model.clone(),
+        role: trace.role.as_str().to_owned(),
         state: state.to_owned(),
         began_ms: millis(trace.began),
         first_token_ms: trace.first_token.map(millis),
         ended_ms: trace.ended.map(millis),
         usage: usage(&trace.usage),
+        cost_usd: trace.cost.map(MicroUsd::usd),
         error: trace.failure.as_ref().map(error::detail),
     }
 }
 
+/// How an answer came about.
+pub(super) fn trace(fusion: &FusionTrace, sources: &[SourceTrace], private: bool) -> api::Trace {
+    let costs: Vec<MicroUsd> = sources.iter().filter_map(|source| source.cost).collect();
+    let cost = costs.iter().fold(MicroUsd::default(), |sum, cost| sum.saturating_add(*cost));
+    api::Trace {
+        sources: sources.iter().map(source_trace).collect(),
+        mode: fusion.mode.clone(),
+        strategy: fusion.strategy.map(|strategy| strategy.as_str().to_owned()),
+        chosen: fusion.chosen.clone(),
+        judged_by: fusion.judged_by.clone(),
+        agreement: fusion.agreement,
+        reasons: fusion.reasons.clone(),
+        seam: fusion.seam.as_ref().map(|seam| api::Seam {
+            at_byte: seam.at_byte,
+            from: seam.from.clone(),
+            to: seam.to.clone(),
+        }),
+        cost_usd: (!costs.is_empty()).then(|| cost.usd()),
+        private,
+    }
+}
+
+/// Whole answers with the models that wrote them.
+pub(super) fn whole_answers(answers: &[SourceAnswer], sources: &[SourceTrace]) -> Vec<api::SourceAnswer> {
+    let model_of = |provider: &str| {
+        let of_provider =
+            |source: &&SourceTrace| source.provider == provider && source.role == SourceRole::Answer;
+        sources.iter().find(of_provider).and_then(|source| source.model.clone())
+    };
+    let answer = |answer: &SourceAnswer| api::SourceAnswer {
+        source: answer.provider.clone(),
+        model: model_of(&answer.provider),
+        response: answer.text.clone(),
+        finish_reason: answer.finish_reason.as_str().to_owned(),
+        usage: usage(&answer.usage),
+    };
+    answers.iter().map(answer).collect()
+}
+
 /// The answers of everyone who was asked. With one provider the answer is that one's.
 pub(super) fn source_answers(answer: &Answer) -> Vec<api::SourceAnswer> {
+    if !answer.answers.is_empty() {
+        return whole_answers(&answer.answers, &answer.sources);
+    }
     vec![api::SourceAnswer {
         source: answer.model_used.clone(),
+        model: None,
         response: answer.text.clone(),
         finish_reason: answer.finish_reason.as_str().to_owned(),
         usage: usage(&answer.usage),

@@ -56,10 +56,14 @@ pub(super) fn family(code: ErrorCode) -> &'static str {
 
 /// When to come back, in whole seconds; `None` when waiting does not help.
 pub(super) fn retry_after_s(failure: &Failure) -> Option<u64> {
-    let helps = matches!(
-        failure.code,
-        ErrorCode::Overloaded | ErrorCode::ModelLoading | ErrorCode::Restarting | ErrorCode::ShuttingDown
-    );
+    let helps = match failure.code {
+        ErrorCode::Overloaded | ErrorCode::ModelLoading | ErrorCode::Restarting | ErrorCode::ShuttingDown => {
+            true
+        }
+        // A provider that is not asked now may be so for a moment or until a person acts.
+        ErrorCode::ProviderUnavailable | ErrorCode::NoProviderAnswered => failure.retry_after.is_some(),
+        _ => false,
+    };
     let wait = failure.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
     helps.then(|| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
 }

@@ -3,14 +3,17 @@
 
 mod body;
 mod chat;
+mod compare;
 mod context;
 mod convert;
 mod error;
+mod feedback;
 mod guard;
 mod health;
 mod listener;
 mod metrics;
 mod peer;
+mod providers;
 mod query;
 mod requests;
 mod server;

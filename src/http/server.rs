@@ -3,7 +3,7 @@
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::listener::BoundSocket;
-use super::{chat, guard, health, metrics, peer, requests, sessions, status};
+use super::{chat, compare, feedback, guard, health, metrics, peer, requests, sessions, status};
 use crate::chat::ChatService;
 use crate::config::{SharedSettings, TriedModel};
 use crate::http::body::BodyLimits;
@@ -117,6 +117,8 @@ fn routes(config: &mut ServiceConfig) {
         )
         .service(resource(routes::REQUESTS).route(web::get().to(requests::list)))
         .service(resource(routes::REQUEST).route(web::delete().to(requests::cancel)))
+        .service(resource(routes::FEEDBACK).route(web::post().to(feedback::judge)))
+        .service(resource(routes::COMPARE_STATS).route(web::get().to(compare::stats)))
         .service(resource(routes::STATUS).route(web::get().to(status::show)))
         .service(resource(routes::METRICS).route(web::get().to(metrics::show)))
         .service(resource(routes::HEALTH).route(web::get().to(health::alive)))

@@ -13,7 +13,7 @@ use boca_api::{
     CreateSessionRequest, DeleteSessionResponse, SessionListResponse, SessionMessage, SessionResponse,
     SessionSummary, UpdateSessionRequest, millis,
 };
-use boca_core::{Failure, FieldError, SessionId, check_message_text};
+use boca_core::{ErrorCode, Failure, FieldError, SessionId, check_message_text};
 use boca_store::{NewSession, Session, SessionCursor, SessionSettings, SessionUpdate, StoredMessage};
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -68,6 +68,7 @@ fn new_session(wire: CreateSessionRequest, max_system_bytes: usize) -> Result<Ne
         system: wire.system,
         preset: wire.preset.as_deref().map(parse_preset).transpose()?,
         sampling: wire.sampling.map(|fields| convert::sampling_overrides(fields.0)).unwrap_or_default(),
+        private: wire.private.unwrap_or(false),
     };
     check_settings(settings.system.as_deref(), &settings.sampling, "sampling.", max_system_bytes)?;
     wire.title.as_deref().map(check_title).transpose()?;
@@ -128,6 +129,15 @@ fn session_update(
     };
     change.apply(&mut sampling);
     settings.sampling = sampling.unwrap_or_default();
+    let mut private = Some(settings.private);
+    wire.private.apply(&mut private);
+    let is_private = private.unwrap_or(false);
+    if settings.private && !is_private && session.n_messages > 0 {
+        let message = "`private` cannot be taken back from a conversation with messages: the next question would take \
+                       them along; begin a new one";
+        return Err(Failure { param: Some("private".into()), ..Failure::new(ErrorCode::Conflict, message) });
+    }
+    settings.private = is_private;
     check_settings(settings.system.as_deref(), &settings.sampling, "sampling.", max_system_bytes)?;
     Ok(SessionUpdate { title, settings: Some(settings) })
 }
@@ -160,6 +170,7 @@ fn session_response(session: Session, messages: Vec<StoredMessage>) -> SessionRe
         system: session.settings.system,
         preset: session.settings.preset.map(|preset| preset.as_str().to_owned()),
         sampling: convert::sampling_fields(session.settings.sampling),
+        private: session.settings.private,
         messages: messages.into_iter().map(session_message).collect(),
     }
 }
@@ -178,5 +189,12 @@ fn session_message(stored: StoredMessage) -> SessionMessage {
         finish_reason: ended.or(message.failure.map(|code| code.as_str())).map(str::to_owned),
         usage: message.usage.map(|usage| convert::usage(&usage)),
         timings: message.timings.map(|timings| convert::timings(&timings, &usage)),
+        answers: message
+            .trace
+            .as_ref()
+            .map(|trace| convert::whole_answers(&trace.answers, &trace.sources))
+            .unwrap_or_default(),
+        trace: message.trace.as_ref().map(|t| convert::trace(&t.fusion, &t.sources, message.private)),
+        private: message.private,
     }
 }

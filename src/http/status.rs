@@ -3,11 +3,13 @@
 use super::context::RequestContext;
 use super::convert;
 use super::error::{self, ApiError};
+use super::providers;
 use super::server::Parts;
+use crate::config::Settings;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use boca_api::status::{ModelCandidate, RequestCounts, StoreStatus};
-use boca_api::{AgentStatus, ModelStatus, StatusResponse};
+use boca_api::{AgentStatus, ModelStatus, ProviderStatus, StatusResponse};
 
 pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<HttpResponse, ApiError> {
     let store = parts.store.status().await.map_err(|error| context.fail(error))?;
@@ -25,6 +27,7 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
         default_mode: settings.chat.mode.as_str().to_owned(),
         stopping: parts.shutdown.is_requested(),
         model: model(&parts),
+        providers: providers(&parts, &settings),
         agents: agents(&parts),
         store: StoreStatus {
             path: store.directory.display().to_string(),
@@ -35,6 +38,18 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
         },
         requests: RequestCounts { running: running.min(all), queued: all.saturating_sub(running) },
     }))
+}
+
+fn providers(parts: &Parts, settings: &Settings) -> Vec<ProviderStatus> {
+    let knows_prices = |name: &str| {
+        let configured = settings.providers.iter().find(|provider| provider.name() == name);
+        configured.is_some_and(|provider| provider.settings.guard.prices.is_some())
+    };
+    let shown = |status: boca_actors::ProviderStatus| {
+        let knows_prices = knows_prices(&status.name);
+        providers::status(status, knows_prices)
+    };
+    parts.actors.providers().into_iter().map(shown).collect()
 }
 
 fn model(parts: &Parts) -> ModelStatus {

@@ -17,10 +17,19 @@ pub struct ChatRequest {
     /// The conversation it belongs to; it is created when it does not exist. Left out: a new one with a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// Who answers: `auto`, `local` or the name of a provider.
+    /// Who answers: `auto`, `collaborative`, `local`, `cloud`, `fallback`, `race`, `compare` or the name of a
+    /// provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// `true`: the question is shown to no provider outside this machine.
+    /// `fast`, `balanced` or `best`: sets mode, thinking and strategy in one word. What the request names itself
+    /// stands above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
+    /// How one answer comes out of several: `select` (one of them as it is) or `merge` (one is written from all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// `true`: the question is shown to no provider outside this machine, and its conversation stays private from
+    /// then on. `false` stands above the configuration's default, never above the conversation's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
     /// `true`: answer with [`crate::StreamEvent`]s instead of one JSON body.
@@ -134,7 +143,7 @@ pub struct ChatResponse {
     /// The thinking, if there was any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
-    /// Name of the model or provider that wrote the text.
+    /// Name of the model or provider that wrote the text; `collaborative` for text merged from several.
     pub model_used: String,
     /// Whether that is the small demo model that boca carries.
     #[serde(default)]
@@ -149,7 +158,8 @@ pub struct ChatResponse {
     pub session_id: String,
     /// The same id as in the header `x-request-id` and in the log.
     pub request_id: String,
-    /// `stop` (the model ended, or a stop text), `length` (token budget spent), `deadline` or `cancelled`.
+    /// `stop` (the model ended, or a stop text), `length` (token budget spent), `deadline`, `cancelled`,
+    /// `content_filter` (the provider's content rules ended it) or `tool_calls`.
     pub finish_reason: String,
     /// The stop text that ended the answer, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -176,6 +186,9 @@ pub struct ChatResponse {
 pub struct SourceAnswer {
     /// The provider's or the model's name.
     pub source: String,
+    /// Its model, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Its text.
     pub response: String,
     /// Why it ended; see [`ChatResponse::finish_reason`].
@@ -256,6 +269,41 @@ pub struct TopLogprob {
 pub struct Trace {
     /// Everyone who was asked.
     pub sources: Vec<SourceTrace>,
+    /// The mode that held in the end.
+    pub mode: String,
+    /// `select` or `merge`, where there was something to decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// The provider whose text is the answer; absent for merged text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
+    /// Who judged or merged, if anybody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<String>,
+    /// How much the answers agree, 0 to 1; absent with fewer than two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f32>,
+    /// Every decision in the order in which it was made, one sentence each.
+    pub reasons: Vec<String>,
+    /// Where the writer changed in mid-answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seam: Option<Seam>,
+    /// What the answer cost, everyone who was asked included, where prices are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Whether the question was kept on this machine.
+    pub private: bool,
+}
+
+/// Where one provider's text ends and another's begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seam {
+    /// Bytes of the answer's text before it.
+    pub at_byte: u64,
+    /// Who wrote what comes before.
+    pub from: String,
+    /// Who wrote the rest.
+    pub to: String,
 }
 
 /// One provider's part in an answer.
@@ -263,6 +311,12 @@ pub struct Trace {
 pub struct SourceTrace {
     /// The provider's name.
     pub provider: String,
+    /// Its model, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What it was asked to do: `answer`, `judge`, `synthesizer` or `continuation` (to go on where another broke off).
+    #[serde(default)]
+    pub role: String,
     /// `asked`, `answering`, `finished`, `failed` or `cancelled`.
     pub state: String,
     /// When it was asked, counted from the arrival of the question.
@@ -277,6 +331,9 @@ pub struct SourceTrace {
     /// Tokens that it counted.
     #[serde(default)]
     pub usage: Usage,
+    /// What it cost, where prices are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,

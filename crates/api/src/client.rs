@@ -6,9 +6,10 @@ use crate::client_error::ClientError;
 use crate::event_stream::EventStream;
 use crate::routes::{self, REQUEST_ID_HEADER};
 use crate::{
-    CancelRequestResponse, ChatRequest, ChatResponse, CreateSessionRequest, DeleteSessionResponse, ErrorBody,
-    HealthResponse, ListSessionsQuery, MetricsResponse, ReadyResponse, RequestListResponse,
-    SessionListResponse, SessionResponse, StatusResponse, UpdateSessionRequest, sse,
+    CancelRequestResponse, ChatRequest, ChatResponse, CompareStatsResponse, CreateSessionRequest,
+    DeleteSessionResponse, ErrorBody, FeedbackRequest, FeedbackResponse, HealthResponse, ListSessionsQuery,
+    MetricsResponse, ReadyResponse, RequestListResponse, SessionListResponse, SessionResponse,
+    StatusResponse, UpdateSessionRequest, sse,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -191,6 +192,22 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn cancel_request(&self, id: &str) -> Result<Reply<CancelRequestResponse>, ClientError> {
         self.call(Method::DELETE, &routes::request(id), None::<&()>, self.call_timeout).await
+    }
+
+    /// `POST /api/feedback`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn feedback(&self, request: &FeedbackRequest) -> Result<Reply<FeedbackResponse>, ClientError> {
+        self.call(Method::POST, routes::FEEDBACK, Some(request), self.call_timeout).await
+    }
+
+    /// `GET /api/compare/stats`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn compare_stats(&self) -> Result<Reply<CompareStatsResponse>, ClientError> {
+        self.get(routes::COMPARE_STATS).await
     }
 
     /// `GET /api/status`.

@@ -21,6 +21,14 @@ pub const CODES: &[(&str, &str)] = &[
     ("shutting_down", "the daemon is stopping"),
     ("deadline_exceeded", "the deadline passed before there was an answer"),
     ("engine_failed", "the engine failed while it computed"),
+    ("provider_failed", "a provider broke off, answered nonsense or has an error of its own"),
+    ("provider_refused", "a provider refuses the request for good: a bad key, an unknown model, a field"),
+    (
+        "provider_unavailable",
+        "a provider is not asked now: it failed too often, or its limit or budget is spent",
+    ),
+    ("content_blocked", "the provider's content rules forbid an answer"),
+    ("no_provider_answered", "everyone who was asked failed; the message names each of them and why"),
     ("store_failed", "the store could not make the effect durable"),
     ("internal", "a defect of boca's own"),
 ];

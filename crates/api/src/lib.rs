@@ -9,10 +9,13 @@ pub mod body;
 pub mod chat;
 pub mod client;
 mod client_error;
+pub mod compare;
 pub mod error;
 mod event_stream;
+pub mod feedback;
 pub mod health;
 pub mod metrics;
+pub mod providers;
 pub mod requests;
 pub mod routes;
 pub mod sessions;
@@ -22,15 +25,18 @@ pub mod status;
 
 pub use body::{BadBody, decode_body};
 pub use chat::{
-    ChatRequest, ChatResponse, SourceAnswer, SourceTrace, StopTexts, Timings, TokenLogprob, TopLogprob,
+    ChatRequest, ChatResponse, Seam, SourceAnswer, SourceTrace, StopTexts, Timings, TokenLogprob, TopLogprob,
     Trace, Usage,
 };
 pub use client::{Client, Reply};
 pub use client_error::ClientError;
+pub use compare::{CompareStatsResponse, ProviderRecord, StrategyRecord, StrategyRecords, Verdicts};
 pub use error::{ErrorBody, ErrorDetail};
 pub use event_stream::EventStream;
+pub use feedback::{FeedbackRequest, FeedbackResponse};
 pub use health::{HealthResponse, ReadyResponse};
 pub use metrics::MetricsResponse;
+pub use providers::{ProbeStatus, ProviderStatus};
 pub use requests::{CancelRequestResponse, RequestListResponse, RunningRequest};
 pub use sessions::{
     Change, CreateSessionRequest, DeleteSessionResponse, ListSessionsQuery, SamplingFields,

@@ -18,7 +18,7 @@ pub struct RunningRequest {
     pub session_id: String,
     /// `queued` or `running`.
     pub state: String,
-    /// Who was asked: `auto`, `local` or the name of a provider.
+    /// Who was asked; see [`crate::ChatRequest::mode`].
     #[serde(default)]
     pub mode: String,
     /// Whether it stays on this machine.

@@ -21,6 +21,10 @@ pub const SESSION: &str = "/api/sessions/{id}";
 pub const REQUESTS: &str = "/api/requests";
 /// Path of one running request.
 pub const REQUEST: &str = "/api/requests/{id}";
+/// Path of [`crate::feedback`].
+pub const FEEDBACK: &str = "/api/feedback";
+/// Path of [`crate::compare`].
+pub const COMPARE_STATS: &str = "/api/compare/stats";
 /// Path of [`crate::status`].
 pub const STATUS: &str = "/api/status";
 /// Path of [`crate::metrics`].
@@ -40,7 +44,13 @@ pub const ROUTES: &[Route] = &[
     Route { method: "DELETE", path: SESSION, summary: "delete a conversation" },
     Route { method: "GET", path: REQUESTS, summary: "list requests that are queued or running" },
     Route { method: "DELETE", path: REQUEST, summary: "cancel a request" },
-    Route { method: "GET", path: STATUS, summary: "the daemon, its model, its actors and its store" },
+    Route { method: "POST", path: FEEDBACK, summary: "say whether an answer was good" },
+    Route { method: "GET", path: COMPARE_STATS, summary: "the running record of the providers" },
+    Route {
+        method: "GET",
+        path: STATUS,
+        summary: "the daemon, its model, its providers, its actors and its store",
+    },
     Route { method: "GET", path: METRICS, summary: "counters and percentiles" },
     Route { method: "GET", path: HEALTH, summary: "whether the daemon is alive" },
     Route { method: "GET", path: READY, summary: "whether a question can be answered now" },

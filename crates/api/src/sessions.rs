@@ -1,6 +1,6 @@
 //! `/api/sessions`: stored conversations and their settings.
 
-use crate::chat::{Timings, Usage, optional_logit_bias};
+use crate::chat::{SourceAnswer, Timings, Trace, Usage, optional_logit_bias};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
@@ -64,6 +64,9 @@ pub struct SessionResponse {
     /// Sampling values of this conversation.
     #[serde(default)]
     pub sampling: SamplingFields,
+    /// Whether its questions are shown to no provider outside this machine.
+    #[serde(default)]
+    pub private: bool,
     /// Its messages, oldest first.
     #[serde(default)]
     pub messages: Vec<SessionMessage>,
@@ -97,6 +100,15 @@ pub struct SessionMessage {
     /// For an answer: where the time went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
+    /// Whether it was kept on this machine.
+    #[serde(default)]
+    pub private: bool,
+    /// For an answer: how it came about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+    /// For an answer: the whole answers of everyone who was asked, where there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<SourceAnswer>,
 }
 
 /// Sampling values of which each may be left open; the fields mean what they mean in [`crate::ChatRequest`].
@@ -160,6 +172,9 @@ pub struct CreateSessionRequest {
     /// Sampling values; a field that is not one of [`SamplingFields`] is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<StrictSampling>,
+    /// `true`: its questions are shown to no provider outside this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private: Option<bool>,
 }
 
 /// The body of `PATCH /api/sessions/{id}`: a field that is left out stays, `null` clears it.
@@ -178,6 +193,10 @@ pub struct UpdateSessionRequest {
     /// Sampling values, replaced as a whole.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub sampling: Change<StrictSampling>,
+    /// Whether its questions are shown to no provider outside this machine. It cannot be taken back once a private
+    /// question was asked: the next question would take it along.
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub private: Change<bool>,
 }
 
 /// [`SamplingFields`] in a request: a name that is not one of its fields is refused instead of ignored.

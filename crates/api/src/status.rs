@@ -1,6 +1,7 @@
-//! `GET /api/status`: the daemon, its model, its actors and its store.
+//! `GET /api/status`: the daemon, its model, its providers, its actors and its store.
 
 use crate::ErrorDetail;
+use crate::providers::ProviderStatus;
 use crate::sessions::SamplingFields;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct StatusResponse {
     pub stopping: bool,
     /// The model on this machine.
     pub model: ModelStatus,
+    /// Who can be asked besides, in the order of the configuration.
+    #[serde(default)]
+    pub providers: Vec<ProviderStatus>,
     /// The actors, by name.
     #[serde(default)]
     pub agents: Vec<AgentStatus>,

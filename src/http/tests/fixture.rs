@@ -51,6 +51,8 @@ pub(super) fn settings(directory: &Path) -> Settings {
             queue_limit: 8,
         },
         chat: chat_settings(),
+        providers: Vec::new(),
+        fusion: Default::default(),
         supervision: SupervisionSettings {
             intensity: 100,
             window: Duration::from_secs(60),
@@ -95,7 +97,13 @@ impl TestDaemon {
             vec![TriedModel { path: "embedded".into(), from: "embedded", outcome: "taken".to_owned() }];
         std::thread::spawn(move || {
             let shared = SharedSettings::new(settings);
-            actix_rt::System::new().block_on(daemon::run_with_engine(shared, tried, engine, shutdown))
+            actix_rt::System::new().block_on(daemon::run_with_engine(
+                shared,
+                tried,
+                engine,
+                Vec::new(),
+                shutdown,
+            ))
         })
     }
 
