@@ -1,15 +1,15 @@
 //! The way to a provider, which survives restarts of its actor.
 
-use crate::anthropic::Anthropic;
+use crate::anthropic::AnthropicActor;
 use crate::child_status::ChildStatus;
-use crate::gemini::Gemini;
+use crate::exit_guard::ExitGuard;
+use crate::gemini::GeminiActor;
 use crate::handle::ActorHandle;
-use crate::ollama::Ollama;
-use crate::openai::OpenAi;
+use crate::ollama::OllamaActor;
+use crate::openai::OpenAiActor;
 use crate::provider::{AskProvider, Protocol, ProviderActor};
 use crate::provider_shared::ProviderShared;
 use crate::provider_status::{ProviderStatus, absence};
-use crate::restart_policy::RestartPolicy;
 use crate::source::{Source, SourceStream};
 use crate::supervisor::{ChildSpec, Placement, Supervision, Supervisor};
 use boca_core::fusion::SourceFacts;
@@ -66,12 +66,14 @@ impl ProviderHandle {
         // As many as it takes anyway, so that a burst is refused by the guards, which say why.
         let capacity = mailbox_capacity.max(guard.max_concurrency.saturating_add(guard.max_waiting));
         let actor = shared.settings.is_enabled.then(|| match shared.settings.endpoint.kind {
-            ProviderKind::Gemini => start_as::<Gemini>(supervisor, supervision, capacity, &shared),
-            ProviderKind::Ollama => start_as::<Ollama>(supervisor, supervision, capacity, &shared),
-            ProviderKind::Anthropic => start_as::<Anthropic>(supervisor, supervision, capacity, &shared),
+            ProviderKind::Gemini => start_as(supervisor, supervision, capacity, &shared, GeminiActor::new),
+            ProviderKind::Ollama => start_as(supervisor, supervision, capacity, &shared, OllamaActor::new),
+            ProviderKind::Anthropic => {
+                start_as(supervisor, supervision, capacity, &shared, AnthropicActor::new)
+            }
             // The engine is not reached over HTTP, and the client says so.
             ProviderKind::Openai | ProviderKind::Engine => {
-                start_as::<OpenAi>(supervisor, supervision, capacity, &shared)
+                start_as(supervisor, supervision, capacity, &shared, OpenAiActor::new)
             }
         });
         Self { actor, shared }
@@ -103,18 +105,18 @@ fn start_as<P: Protocol>(
     supervision: Supervision,
     mailbox_capacity: usize,
     shared: &Arc<ProviderShared>,
+    make: fn(Arc<ProviderShared>, ExitGuard) -> ProviderActor<P>,
 ) -> Arc<dyn Asked> {
     debug_assert!(P::KIND == shared.settings.endpoint.kind || P::KIND == ProviderKind::Openai);
     let for_actor = Arc::clone(shared);
-    let policy: RestartPolicy = supervision.actors;
     Arc::new(supervisor.start(ChildSpec {
         name: shared.name().into(),
-        policy,
+        policy: supervision.actors,
         supervision,
         mailbox_capacity,
         placement: Placement::OwnThread,
         is_essential: false,
-        factory: Arc::new(move |exit| ProviderActor::<P>::new(Arc::clone(&for_actor), exit)),
+        factory: Arc::new(move |exit| make(Arc::clone(&for_actor), exit)),
     }))
 }
 

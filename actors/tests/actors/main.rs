@@ -1,4 +1,4 @@
-//! The actors as the daemon uses them, over an engine whose every step a test decides.
+//! The actors as the daemon uses them, over an engine whose every step a test decides and providers on loopback.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
@@ -8,4 +8,5 @@ mod draining;
 mod failures;
 mod loading;
 mod overload;
+mod providers;
 mod support;

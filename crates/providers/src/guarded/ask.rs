@@ -111,14 +111,7 @@ impl Ask {
         let time_left = self.deadline.saturating_duration_since(Instant::now());
         match self.bill.reserve(time_left) {
             Ok(wait) => tokio::time::sleep(wait).await,
-            Err(wait) => {
-                let name = &endpoint.name;
-                let message = format!(
-                    "the rate limit of {name} has no room before the deadline; it has in {:.1} s",
-                    wait.as_secs_f64()
-                );
-                return Step::Fail(Failure::new(ErrorCode::ProviderUnavailable, message).retry_after(wait));
-            }
+            Err(failure) => return Step::Fail(failure),
         }
         let pass = match gate.admit(Evidence::Answer) {
             Ok(pass) => pass,
@@ -221,9 +214,11 @@ impl Ask {
             AttemptClass::RateLimited if let Some(wait) = error.retry_after => {
                 gate.hold_off(wait, error.failure.message.clone());
             }
-            AttemptClass::Refused if fault::refuses_us(&error) => {
-                gate.note_refusal(Some(error.failure.message.clone()));
-                gate.doubted.notify_one();
+            AttemptClass::Refused => {
+                if fault::refuses_us(&error) {
+                    gate.note_refusal(Some(error.failure.message.clone()));
+                }
+                gate.suspect();
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! What one request uses: reserved by estimate, paid by the real count, and paid whatever becomes of the request.
 
 use super::provider::Shared;
-use boca_core::{GenerateRequest, GenerationEvent, ProviderUsage, Usage};
+use boca_core::{Failure, GenerateRequest, GenerationEvent, ProviderUsage, Usage};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ impl Bill {
     /// Reserves room in the rate limit; gives the time to wait for it.
     ///
     /// # Errors
-    /// The wait, when it is longer than `at_most`.
-    pub(super) fn reserve(&mut self, at_most: Duration) -> Result<Duration, Duration> {
+    /// `ProviderUnavailable`, when the wait would be longer than `at_most`.
+    pub(super) fn reserve(&mut self, at_most: Duration) -> Result<Duration, Failure> {
         let tokens = self.prompt_tokens.saturating_add(self.expected_tokens);
         let wait = self.shared.gate.reserve(tokens, at_most)?;
         self.reserved = Some(tokens);

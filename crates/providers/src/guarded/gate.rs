@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// A wait that a request may well take: a provider that asks for no more is still available.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
+/// When to check a provider that may refuse us, whatever we ask.
+const SUSPICION: Duration = Duration::from_secs(1);
 /// When to ask again about a trial that is under way.
 const TRIAL_WAIT: Duration = Duration::from_secs(1);
 
@@ -52,6 +54,8 @@ struct Inner {
     unmet: Option<String>,
     /// Why it refuses us, whatever we ask.
     refused: Option<String>,
+    /// Whether a refused request may have been refused because of us, which a check finds out.
+    is_suspected: bool,
     /// Why it is left alone, when it is.
     held_because: Option<String>,
     last_failure: Option<PastFailure>,
@@ -93,6 +97,7 @@ impl Gate {
             unrecorded: BTreeMap::new(),
             unmet: None,
             refused: None,
+            is_suspected: false,
             held_because: None,
             last_failure: None,
             last_success: None,
@@ -117,6 +122,18 @@ impl Gate {
     /// Whether the provider can be asked. Never waits.
     pub(super) fn availability(&self) -> Availability {
         let published = self.published.load();
+        if published.unavailable.is_none()
+            && let Some((until, reason)) = &published.held_until
+            && let Some(retry_in) = until.checked_duration_since(Instant::now())
+            && retry_in > SHORT_WAIT
+        {
+            return Availability::CircuitOpen { retry_in, reason: reason.clone() };
+        }
+        self.availability_after_waiting(&published)
+    }
+
+    /// The same for who is ready to wait for as long as the provider wants to be left alone.
+    fn availability_after_waiting(&self, published: &Published) -> Availability {
         if let Some(reason) = &published.unavailable {
             return Availability::Unavailable { reason: reason.clone() };
         }
@@ -127,12 +144,6 @@ impl Gate {
             }
         }
         let now = Instant::now();
-        if let Some((until, reason)) = &published.held_until
-            && let Some(retry_in) = until.checked_duration_since(now)
-            && retry_in > SHORT_WAIT
-        {
-            return Availability::CircuitOpen { retry_in, reason: reason.clone() };
-        }
         match &published.circuit {
             Circuit::Unknown => Availability::Unknown,
             Circuit::Well => Availability::Available,
@@ -148,11 +159,12 @@ impl Gate {
         }
     }
 
-    /// The failure that a request meets when the provider cannot be asked now.
+    /// The failure that a request meets when the provider cannot be asked now. Time for which it wants to be left alone
+    /// is not among the reasons: a request may have the patience for it, which [`Self::reserve`] finds out.
     pub(super) fn refusal(&self) -> Option<Failure> {
         let name = &self.name;
         let unavailable = |message| Failure::new(ErrorCode::ProviderUnavailable, message);
-        match self.availability() {
+        match self.availability_after_waiting(&self.published.load()) {
             Availability::Unknown | Availability::Available => None,
             Availability::Unavailable { reason } => {
                 Some(unavailable(format!("{name} cannot be asked: {reason}")))
@@ -180,8 +192,23 @@ impl Gate {
         self.change(|inner, now| inner.retries.request(now));
     }
 
-    pub(super) fn reserve(&self, tokens: u32, at_most: Duration) -> Result<Duration, Duration> {
-        self.change(|inner, now| inner.limits.reserve(tokens, now, at_most))
+    /// Takes room in the rate limit; gives the time to wait for it.
+    pub(super) fn reserve(&self, tokens: u32, at_most: Duration) -> Result<Duration, Failure> {
+        let name = &self.name;
+        self.change(|inner, now| {
+            inner.limits.reserve(tokens, now, at_most).map_err(|wait| {
+                let seconds = wait.as_secs_f64();
+                let message = match &inner.held_because {
+                    Some(reason) if !inner.limits.held_for(now).is_zero() => {
+                        format!("{name} is left alone for {seconds:.1} s more: {reason}")
+                    }
+                    _ => format!(
+                        "the rate limit of {name} has no room before the deadline; it has in {seconds:.1} s"
+                    ),
+                };
+                Failure::new(ErrorCode::ProviderUnavailable, message).retry_after(wait)
+            })
+        })
     }
 
     pub(super) fn settle(&self, reserved: u32, real: u32) {
@@ -211,7 +238,18 @@ impl Gate {
         self.change(|inner, _| inner.last_failure = Some(failure));
     }
 
-    /// Notes that the provider refuses whatever we ask, and has that checked soon.
+    /// A request was refused. Whether it was bad or we are not welcome, a check finds out soon.
+    pub(super) fn suspect(&self) {
+        self.change(|inner, _| inner.is_suspected = true);
+        self.doubted.notify_one();
+    }
+
+    /// A check is made.
+    pub(super) fn settle_suspicion(&self) {
+        self.change(|inner, _| inner.is_suspected = false);
+    }
+
+    /// Notes whether the provider refuses whatever we ask.
     pub(super) fn note_refusal(&self, reason: Option<String>) {
         self.change(|inner, _| inner.refused = reason);
     }
@@ -255,7 +293,8 @@ impl Gate {
         let now = self.origin.elapsed();
         let inner = self.lock();
         let told = inner.limits.held_for(now).min(every);
-        inner.breaker.next_check_in(every, now, draw).max(told)
+        let due_in = inner.breaker.next_check_in(every, now, draw).max(told);
+        if inner.is_suspected { due_in.min(SUSPICION) } else { due_in }
     }
 
     pub(super) fn circuit(&self) -> CircuitState {

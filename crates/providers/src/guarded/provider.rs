@@ -145,6 +145,7 @@ impl GuardedProvider {
     pub async fn check_health(&self, limit: Duration) -> HealthCheck {
         let Shared { gate, attempts, endpoint, .. } = &*self.shared;
         let Ok(pass) = gate.admit(Evidence::HealthCheck) else { return HealthCheck::NotDue };
+        gate.settle_suspicion();
         let error = match attempts.probe(limit).await {
             Ok(models) => {
                 pass.succeeded();

@@ -394,6 +394,18 @@ async fn a_bad_key_makes_it_unavailable_until_a_check_is_good() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_request_has_it_checked_soon_whether_we_are_refused() {
+    let refused = AttemptError { status: Some(400), ..AttemptError::new(AttemptClass::Refused, "no") };
+    let test = Test::new(|_| {}).then(Act::Fail(refused)).otherwise(at_once());
+    test.answer(60 * A_SECOND).await.unwrap_err();
+    test.provider.doubted().await;
+    assert!(test.provider.next_check_in(30 * A_SECOND, 1.0) <= A_SECOND);
+    assert!(test.provider.availability().can_be_asked(), "the request may have been at fault");
+    test.check(Ok(Vec::new())).await;
+    assert!(test.provider.next_check_in(30 * A_SECOND, 0.0) >= 20 * A_SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_at_the_same_time_are_bounded_and_wait_within_their_deadline() {
     let test = Test::new(|settings| (settings.max_concurrency, settings.max_waiting) = (2, 3))
         .otherwise(Act::Answer(10 * A_SECOND));
