@@ -14,8 +14,8 @@ pub struct AskOptions {
     pub json_schema: Option<serde_json::Value>,
     /// The most tokens of thinking, above what the request's sampling says; 0 switches thinking off.
     pub thinking_budget_tokens: Option<u32>,
-    /// Ask for the whole answer at once. The stream then brings it in one piece, and the limit between bytes counts
-    /// from the head of the response.
+    /// Ask for the whole answer at once. The stream then brings it in one piece, and the limit for the first byte holds
+    /// for all of it.
     pub unary: bool,
 }
 
@@ -24,7 +24,8 @@ pub struct AskOptions {
 pub enum AttemptClass {
     /// No connection, or the connection ended before the answer was complete.
     Connect,
-    /// A limit of time passed: connecting, first byte, between bytes, or the deadline.
+    /// A limit of time passed: first byte, between bytes, or the deadline. (A connection that takes too long was never
+    /// made, and counts as [`Connect`](Self::Connect).)
     Timeout,
     /// Too many requests or tokens in a short while (429).
     RateLimited,

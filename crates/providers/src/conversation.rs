@@ -199,7 +199,7 @@ pub(crate) mod tests {
     /// A request with these turns and nothing else.
     pub(crate) fn request(messages: Vec<ChatMessage>) -> GenerateRequest {
         GenerateRequest {
-            id: RequestId::new(),
+            id: "test".parse::<RequestId>().unwrap(),
             messages,
             tools_json: Vec::new(),
             sampling: SamplingOverrides::default(),

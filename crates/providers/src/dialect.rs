@@ -112,6 +112,8 @@ impl<'a> Dialect<'a> {
         Ok(match self.endpoint.kind {
             ProviderKind::Gemini => json::<gemini::ListModelsResponse>(body)?.names(),
             ProviderKind::Ollama => json::<ollama::TagsResponse>(body)?.names(),
+            // mlx_lm.server answers so when it has no cache of downloaded models; it serves all the same.
+            ProviderKind::Openai if body.is_empty() => Vec::new(),
             ProviderKind::Anthropic | ProviderKind::Openai | ProviderKind::Engine => {
                 json::<openai::ListModelsResponse>(body)?.names()
             }

@@ -16,9 +16,9 @@ const MAX_MODEL_BYTES: usize = 256;
 pub struct Timeouts {
     /// For the connection, TLS included.
     pub connect: Duration,
-    /// From sending the request to the head of the response.
+    /// From sending the request, connecting included, to the head of the response and on to the first event in it.
     pub first_byte: Duration,
-    /// Between two pieces of the response.
+    /// Between two pieces of the response after that.
     pub between_bytes: Duration,
 }
 

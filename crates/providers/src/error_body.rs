@@ -19,7 +19,7 @@ pub(crate) fn fault(status: u16, header_wait: Option<Duration>, body: &str) -> F
     let kind = if said.kind.is_empty() { String::new() } else { format!(" {}", said.kind) };
     let message = match said.message {
         "" => format!("{} ({status}{kind})", verb(class)),
-        message => format!("{} ({status}{kind}): {}", verb(class), message.trim().trim_end_matches('.')),
+        message => format!("{} ({status}{kind}): {}", verb(class), message.trim()),
     };
     said.judge(Fault::new(class, message).with_status(Some(status)), header_wait)
 }
@@ -30,7 +30,7 @@ pub(crate) fn in_stream(body: &Value) -> Fault {
     let class = said.class().unwrap_or(AttemptClass::Server);
     let message = match said.message {
         "" => format!("{} in the middle of its answer", verb(class)),
-        message => format!("{}: {}", verb(class), message.trim().trim_end_matches('.')),
+        message => format!("{}: {}", verb(class), message.trim()),
     };
     said.judge(Fault::new(class, message), None)
 }
@@ -75,7 +75,9 @@ impl<'a> Said<'a> {
             }
             _ => Code::None,
         };
-        let message = text("message").or_else(|| text("detail")).or_else(|| text("msg")).unwrap_or_default();
+        // FastAPI lists what is wrong with each field.
+        let first_detail = || error.get("detail")?.get(0)?.get("msg")?.as_str();
+        let message = text("message").or_else(|| text("detail")).or_else(first_detail).unwrap_or_default();
         Self { message, kind: text("type").unwrap_or_default(), code }
     }
 

@@ -114,7 +114,7 @@ pub(crate) fn is_about_context(message: &str) -> bool {
     .any(|words| message.contains(words))
 }
 
-/// One line of bounded length without control characters and without secrets.
+/// One line of bounded length without control characters, final period and secrets.
 fn clean(message: &str, key: Option<&ApiKey>) -> String {
     // Before the cut, so that no part of a key is left at the end.
     let message = key.map_or_else(|| message.to_owned(), |key| key.redact(message));
@@ -126,6 +126,7 @@ fn clean(message: &str, key: Option<&ApiKey>) -> String {
         }
         line.push_str(if looks_like_a_key(word) { "<hidden>" } else { word });
     }
+    line.truncate(line.trim_end_matches('.').len());
     if line.chars().count() > MAX_MESSAGE_CHARS {
         line = line.chars().take(MAX_MESSAGE_CHARS).collect();
         line.push('…');

@@ -45,9 +45,10 @@ impl NdjsonDecoder {
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        let line = String::from_utf8_lossy(&line);
-        if !line.trim().is_empty() {
-            self.complete.push_back(Frame::Line(line.trim().to_owned()));
+        // White space of JSON alone; the other kinds may be text.
+        let line = line.trim_ascii();
+        if !line.is_empty() {
+            self.complete.push_back(Frame::Line(String::from_utf8_lossy(line).into_owned()));
         }
     }
 }

@@ -5,8 +5,8 @@ use crate::fault::Fault;
 use crate::frame::{Framing, too_large};
 use crate::ndjson::NdjsonDecoder;
 use crate::sse::SseDecoder;
-use crate::transport::{Transport, content_type};
-use crate::{AttemptError, AttemptStream, Endpoint};
+use crate::transport::{Transport, content_type, not_begun, stopped};
+use crate::{AttemptClass, AttemptError, AttemptStream, Endpoint};
 use boca_core::{GenerationEvent, GenerationSummary, GenerationUpdate, ProviderKind, Timings};
 use futures_util::stream;
 use reqwest::Response;
@@ -27,6 +27,7 @@ pub(crate) struct Reading {
     endpoint: Arc<Endpoint>,
     deadline: Instant,
     sent_at: Instant,
+    last_byte_at: Instant,
     n_bytes: usize,
     first_event_at: Option<Instant>,
     last_event_at: Option<Instant>,
@@ -56,6 +57,7 @@ impl Reading {
             endpoint,
             deadline,
             sent_at,
+            last_byte_at: Instant::now(),
             n_bytes: 0,
             first_event_at: None,
             last_event_at: None,
@@ -132,12 +134,18 @@ impl Reading {
 
     async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Fault> {
         let timeouts = self.transport.timeouts();
-        // Many servers send the head at once and then read the prompt: that is still the wait for the first byte.
-        let limit = match self.n_bytes {
-            0 => timeouts.first_byte.saturating_sub(self.sent_at.elapsed()).max(Duration::from_millis(1)),
-            _ => timeouts.between_bytes,
+        let next = self.last_byte_at + timeouts.between_bytes;
+        let piece = if self.first_event_at.is_some() {
+            let problem = || stopped(timeouts.between_bytes);
+            self.transport.piece(&mut self.response, next, self.deadline, problem).await
+        } else {
+            // Many servers send the head, or an empty beginning, at once and then read the prompt or think.
+            let first = self.sent_at + timeouts.first_byte;
+            let problem = || not_begun(timeouts.first_byte.max(timeouts.between_bytes));
+            self.transport.piece(&mut self.response, first.max(next), self.deadline, problem).await
         };
-        self.transport.piece(&mut self.response, limit, self.deadline).await
+        self.last_byte_at = Instant::now();
+        piece
     }
 
     fn note(&mut self, events: Vec<GenerationEvent>) {
@@ -157,9 +165,19 @@ impl Reading {
         let mut events = Vec::new();
         let ending = self.decoder.end(&mut events);
         self.note(events);
-        let ending = ending?;
+        let ending = match ending {
+            // Nothing was cut off: the whole body is here, and nobody answered in it.
+            Err(fault) if fault.class == AttemptClass::Connect && self.is_whole() && !self.has_content => {
+                return Err(Fault::malformed("gave an empty answer"));
+            }
+            ending => ending?,
+        };
         check_not_empty(&ending, self.has_content)?;
         Ok(self.summary(ending))
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.framing, Framing::Whole { .. })
     }
 
     fn summary(&self, ending: Ending) -> GenerationSummary {
@@ -195,12 +213,15 @@ fn framing(response: &Response, kind: ProviderKind, max_response_bytes: usize) -
     let sse = || Framing::Sse(SseDecoder::new(max_frame_bytes));
     let ndjson = || Framing::Ndjson(NdjsonDecoder::new(max_frame_bytes));
     let whole = || Framing::whole(max_response_bytes);
-    match content_type(response).as_deref() {
-        Some("text/event-stream") => Ok(sse()),
-        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(ndjson()),
+    let Some(content_type) = content_type(response) else {
+        return Err(Fault::malformed("answered without a content type"));
+    };
+    match content_type.to_ascii_lowercase().as_str() {
+        "text/event-stream" => Ok(sse()),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(ndjson()),
         // Also from a server that does not stream although it was asked to.
-        Some("application/json") => Ok(if kind == ProviderKind::Ollama { ndjson() } else { whole() }),
-        Some(other) => Err(Fault::malformed(format!("answered with content of the type `{other}`"))),
-        None => Err(Fault::malformed("answered without a content type")),
+        "application/json" => Ok(if kind == ProviderKind::Ollama { ndjson() } else { whole() }),
+        // As it was written: in another case a key in it would not be found.
+        _ => Err(Fault::malformed(format!("answered with content of the type `{content_type}`"))),
     }
 }

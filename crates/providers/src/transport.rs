@@ -79,8 +79,9 @@ impl Transport {
         if let Some(body) = call.body {
             request = request.body(body);
         }
-        let response =
-            within(self.timeouts.first_byte, deadline, "did not begin to answer", request.send()).await?;
+        let limit = self.timeouts.first_byte;
+        let problem = || not_begun(limit);
+        let response = within(Instant::now() + limit, deadline, problem, request.send()).await?;
         let response = response.map_err(|error| self.not_sent(&error))?;
         if response.content_length().is_some_and(|length| length > self.max_response_bytes as u64) {
             return Err(too_large(self.max_response_bytes));
@@ -91,7 +92,7 @@ impl Transport {
     /// The whole body of a small response.
     pub(crate) async fn body(&self, mut response: Response, deadline: Instant) -> Result<String, Fault> {
         let mut body = Vec::new();
-        while let Some(bytes) = self.piece(&mut response, self.timeouts.between_bytes, deadline).await? {
+        while let Some(bytes) = self.next_piece(&mut response, deadline).await? {
             if body.len() + bytes.len() > self.max_response_bytes {
                 return Err(too_large(self.max_response_bytes));
             }
@@ -100,18 +101,28 @@ impl Transport {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// The next piece of a body; `None` at its end.
+    /// The next piece of a body; `None` at its end, an error with `problem` when it has not come until `at`.
     pub(crate) async fn piece(
         &self,
         response: &mut Response,
-        limit: Duration,
+        at: Instant,
         deadline: Instant,
+        problem: impl FnOnce() -> String,
     ) -> Result<Option<bytes::Bytes>, Fault> {
-        let piece = within(limit, deadline, "stopped in the middle of its answer", response.chunk()).await?;
+        let piece = within(at, deadline, problem, response.chunk()).await?;
         piece.map_err(|error| {
             let cause = root_cause(&error);
             Fault::new(AttemptClass::Connect, format!("broke off in the middle of its answer: {cause}"))
         })
+    }
+
+    async fn next_piece(
+        &self,
+        response: &mut Response,
+        deadline: Instant,
+    ) -> Result<Option<bytes::Bytes>, Fault> {
+        let limit = self.timeouts.between_bytes;
+        self.piece(response, Instant::now() + limit, deadline, || stopped(limit)).await
     }
 
     /// Status, wait and body of an error response. What cannot be read of the body is left out: the status says
@@ -125,7 +136,7 @@ impl Transport {
         let wait = retry_after::of_headers(response.headers(), jiff::Timestamp::now());
         let mut body = Vec::new();
         while body.len() < MAX_ERROR_BYTES {
-            match self.piece(&mut response, self.timeouts.between_bytes, deadline).await {
+            match self.next_piece(&mut response, deadline).await {
                 Ok(Some(bytes)) => body.extend_from_slice(&bytes),
                 Ok(None) | Err(_) => break,
             }
@@ -147,10 +158,10 @@ impl Transport {
     }
 }
 
-/// The type of a response's content, without its parameters, in lower case.
-pub(crate) fn content_type(response: &Response) -> Option<String> {
+/// The type of a response's content, as it was written, without its parameters.
+pub(crate) fn content_type(response: &Response) -> Option<&str> {
     let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    Some(value.split(';').next().unwrap_or_default().trim())
 }
 
 /// The deadline as tokio's clock counts it.
@@ -158,22 +169,34 @@ pub(crate) fn on_tokios_clock(deadline: std::time::Instant) -> Instant {
     Instant::from_std(deadline)
 }
 
-/// Waits for `work`, for at most `limit` and not beyond the deadline.
+/// Waits for `work` until `at`, and not beyond the deadline.
 pub(crate) async fn within<T>(
-    limit: Duration,
+    at: Instant,
     deadline: Instant,
-    problem: &str,
+    problem: impl FnOnce() -> String,
     work: impl Future<Output = T>,
 ) -> Result<T, Fault> {
-    let at = Instant::now() + limit;
-    timeout_at(at.min(deadline), work).await.map_err(|_| {
-        if deadline <= at {
-            Fault::new(AttemptClass::Timeout, "was not done when the deadline of the request passed")
-                .with_code(ErrorCode::DeadlineExceeded)
-        } else {
-            Fault::new(AttemptClass::Timeout, format!("{problem} for {limit:?}"))
-        }
-    })
+    let too_late = || {
+        Fault::new(AttemptClass::Timeout, "was not done when the deadline of the request passed")
+            .with_code(ErrorCode::DeadlineExceeded)
+    };
+    // The timer's steps are wide enough for a fast server to answer after the deadline.
+    if deadline <= Instant::now() {
+        return Err(too_late());
+    }
+    timeout_at(at.min(deadline), work)
+        .await
+        .map_err(|_| if deadline <= at { too_late() } else { Fault::new(AttemptClass::Timeout, problem()) })
+}
+
+/// What is said when the first byte is late.
+pub(crate) fn not_begun(limit: Duration) -> String {
+    format!("did not begin to answer within {limit:?}")
+}
+
+/// What is said when a stream does not go on.
+pub(crate) fn stopped(limit: Duration) -> String {
+    format!("stopped in the middle of its answer for {limit:?}")
 }
 
 /// The innermost cause. The outer ones only say that a request failed, and name its address.

@@ -81,7 +81,7 @@ fn classify(error: &Status, status: Option<u16>, header_wait: Option<Duration>) 
         message.push_str(&format!(" ({code} {})", error.status));
     }
     message.push_str(": ");
-    message.push_str(error.message.trim().trim_end_matches('.'));
+    message.push_str(error.message.trim());
     let fault = Fault::new(class, message).with_status(code).with_retry_after(wait);
     if class == AttemptClass::Refused && is_about_context(&error.message) {
         return fault.with_code(ErrorCode::ContextLengthExceeded);
