@@ -10,6 +10,7 @@ use crate::generation_channel::{GenerationChannel, GenerationEnd};
 use crate::generation_stream::GenerationStream;
 use crate::messages::DrainReport;
 use crate::model_status::StatusCell;
+pub use crate::queue_report::{QueueReport, RequestReport};
 use crate::service_time::ServiceTime;
 use boca_core::{ErrorCode, Failure, GenerateRequest, GenerationEvent, RequestId};
 use std::collections::VecDeque;
@@ -25,32 +26,6 @@ pub(crate) struct QueueSettings {
     pub(crate) limit: usize,
     /// How long after its deadline a running generation may take to end with the text that it has.
     pub(crate) deadline_grace: Duration,
-}
-
-/// The queue in figures.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct QueueReport {
-    /// Requests in the engine.
-    pub running: usize,
-    /// Requests that wait for it.
-    pub queued: usize,
-    /// The most that may wait.
-    pub queue_limit: usize,
-    /// Mean time that the engine spends on a request; `None` before the first.
-    pub mean_service_time: Option<Duration>,
-}
-
-/// One request that is not finished.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RequestReport {
-    /// Its id.
-    pub id: RequestId,
-    /// Whether it is in the engine, and not waiting.
-    pub is_running: bool,
-    /// How long ago it was accepted.
-    pub age: Duration,
-    /// How long until its deadline.
-    pub time_left: Duration,
 }
 
 /// Names one accepted request for ever, unlike its id, which may come again.

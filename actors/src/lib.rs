@@ -36,6 +36,7 @@ mod provider_settings;
 mod provider_shared;
 mod provider_status;
 mod providers;
+mod queue_report;
 mod restart_policy;
 mod service_time;
 mod source;

@@ -1,7 +1,9 @@
 //! Who can be asked: what the model of this machine and every provider have in common.
 
 use boca_core::fusion::SourceFacts;
-use boca_core::{Availability, EngineLoad, Failure, GenerateRequest, GenerationUpdate, MicroUsd, RequestId, Usage};
+use boca_core::{
+    Availability, EngineLoad, Failure, GenerateRequest, GenerationUpdate, MicroUsd, RequestId, Usage,
+};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use std::fmt;

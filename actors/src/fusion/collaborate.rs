@@ -1,11 +1,11 @@
 //! All at once, then one answer: quorum, grace, deadline, decision.
 
 use super::conductor::{Conductor, Happened, Stop};
-use super::part::{News, now};
+use super::part::{News, Part, now};
 use boca_core::fusion::{
     CollectBounds, Collection, Decision, Ended, SelectBy, Step, Verdict, decide, rank_by_record,
 };
-use boca_core::{Answer, FinishReason, Role, Strategy};
+use boca_core::{Answer, ErrorCode, Failure, FinishReason, Role, Strategy};
 
 /// The most of the time left that is kept for a judge or a synthesizer.
 const SHARE_OF_HELPERS: u32 = 4;
@@ -156,9 +156,16 @@ impl Conductor {
 
     /// Nobody has a whole answer: the longest beginning of one, when the deadline cut it, is better than nothing.
     fn best_of_nothing(&mut self) -> Result<Answer, Stop> {
-        let begun = |place: &usize| self.parts[*place].is_working() && self.parts[*place].has_spoken();
+        let was_cut = |part: &Part| {
+            let by_deadline = |failure: &Failure| failure.code == ErrorCode::DeadlineExceeded;
+            part.has_spoken() && (part.is_working() || part.trace.failure.as_ref().is_some_and(by_deadline))
+        };
+        let begun = |place: &usize| was_cut(&self.parts[*place]);
         let longest = (0..self.parts.len()).filter(begun).max_by_key(|place| self.parts[*place].text.len());
-        let Some(place) = longest else { return Err(Stop::Failed(self.nobody())) };
+        let Some(place) = longest else {
+            self.fail_working();
+            return Err(Stop::Failed(self.nobody()));
+        };
         self.show(place);
         self.cut_off_all_but(None);
         let name = self.parts[place].facts.name.clone();

@@ -136,14 +136,18 @@ impl Conductor {
                 Ok(self.unfinished_answer(place, FinishReason::Deadline))
             }
             _ => {
-                let message = "the answer was not complete at the deadline";
-                let failure = Failure::new(ErrorCode::DeadlineExceeded, message);
-                for part in self.parts.iter_mut().filter(|part| part.is_working()) {
-                    part.reject(failure.clone());
-                    self.out.source(&part.trace);
-                }
+                self.fail_working();
                 Err(self.nobody())
             }
+        }
+    }
+
+    /// Takes those who still work at the deadline as failed.
+    pub(super) fn fail_working(&mut self) {
+        let message = "the answer was not complete at the deadline";
+        for part in self.parts.iter_mut().filter(|part| part.is_working()) {
+            part.reject(Failure::new(ErrorCode::DeadlineExceeded, message));
+            self.out.source(&part.trace);
         }
     }
 

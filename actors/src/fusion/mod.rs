@@ -9,7 +9,13 @@ mod helpers;
 mod outbox;
 mod part;
 mod running;
+#[cfg(test)]
+mod scripted;
 mod shapes;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_ends;
 mod track_records;
 
 pub(crate) use conductor::{Conductor, Question, candidate};
