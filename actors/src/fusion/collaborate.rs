@@ -30,6 +30,11 @@ impl Conductor {
         if good.is_empty() {
             return self.best_of_nothing();
         }
+        if good.iter().any(|place| !self.parts[*place].tool_calls.is_empty()) {
+            // A call is no text that could be compared, judged or merged.
+            self.because("an answer calls a tool, so the preferred one is taken as it is");
+            return self.answer_from(good[0]).await;
+        }
         let texts: Vec<&str> = good.iter().map(|place| self.parts[*place].text.as_str()).collect();
         let question = self.question.ask.generate.messages.iter().rfind(|message| message.role == Role::User);
         let question = question.map_or("", |message| message.content.as_str());

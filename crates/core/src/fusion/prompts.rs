@@ -13,7 +13,8 @@ pub struct FusionPrompt {
     /// The conversation.
     pub messages: Vec<ChatMessage>,
     /// How many of its first messages are exactly those that the sources have answered. An engine that keeps the KV
-    /// cache of the prompt that it has just answered computes only what follows them; nothing uses this yet.
+    /// cache of the prompt that it has just answered computes only what follows them, as far as its template renders
+    /// them alike (a switch for thinking may stand in them). Nothing uses this yet.
     pub n_shared_messages: usize,
     /// The place among the answers of what the prompt calls Source 1, Source 2 and so on.
     pub order: Vec<usize>,

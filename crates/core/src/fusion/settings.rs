@@ -76,7 +76,8 @@ pub struct FusionSettings {
 impl FusionSettings {
     /// The default of `agreement_threshold`: the most cautious one that costs at most 0.03 of the best F1 on the
     /// tuning half of the labelled pairs in
-    /// `crates/core/tests/data/agreement.jsonl`. What it reaches on the other half is held by a test.
+    /// `crates/core/tests/data/agreement.jsonl`. On the other half, which it never saw, it reaches an F1
+    /// of 0.77 (precision 0.90, recall 0.67); a test holds that.
     pub const AGREEMENT_THRESHOLD: f32 = 0.74;
 }
 
