@@ -93,6 +93,8 @@ impl Behaviour {
 pub enum Fault {
     /// Nothing more comes, and the connection stays open.
     Stall(usize),
+    /// The whole answer comes, and then the end of the response does not.
+    StallAtEnd,
     /// The connection is reset (over a Unix socket: closed).
     Reset(usize),
     /// The write side is closed in the middle of the response; the read side stays open.

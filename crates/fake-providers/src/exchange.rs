@@ -166,6 +166,9 @@ async fn stream_answer<S: Socket>(
         return Ok(after);
     }
     connection.write(&http::chunk(&protocol.closing(exchange))).await?;
+    if behaviour.fault == Some(Fault::StallAtEnd) {
+        return Err(connection.stall().await);
+    }
     connection.write(LAST_CHUNK).await?;
     Ok(After::KeepAlive)
 }
@@ -189,7 +192,7 @@ async fn late_fault<S: Socket>(
         }
         Some(Fault::HalfClose(after)) if hits(*after) => {
             // A failure to close is seen as the fault that did not happen.
-            let _ = connection.socket.shutdown().await;
+            drop(connection.socket.shutdown().await);
             Err(connection.stall().await)
         }
         Some(Fault::Truncate(after)) if hits(*after) => {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The forms that [`Fault::from_str`] reads.
-pub const FAULT_FORMS: &str = "stall:N reset:N half-close:N truncate:N error:N:MESSAGE malformed:N safety:N empty \
+pub const FAULT_FORMS: &str = "stall:N stall-at-end reset:N half-close:N truncate:N error:N:MESSAGE malformed:N safety:N empty \
 status:CODE rate-limited[:SECONDS] daily-quota context wrong-content-type huge:BYTES redirect:URL garbage close";
 
 impl FromStr for Fault {
@@ -17,6 +17,7 @@ impl FromStr for Fault {
         let number = || rest.parse::<usize>().map_err(|_| bad());
         Ok(match name {
             "stall" => Self::Stall(number()?),
+            "stall-at-end" => Self::StallAtEnd,
             "reset" => Self::Reset(number()?),
             "half-close" => Self::HalfClose(number()?),
             "truncate" => Self::Truncate(number()?),

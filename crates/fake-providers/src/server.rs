@@ -76,7 +76,7 @@ impl FakeProvider {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 // Only a matter of latency.
-                let _ = stream.set_nodelay(true);
+                drop(stream.set_nodelay(true));
                 connections.spawn(connection::serve(stream, Arc::clone(&for_listener)));
             }
         });
@@ -192,7 +192,7 @@ impl Drop for FakeProvider {
         // The connections belong to the listener's task and end with it.
         self.listener.abort();
         if let Place::Unix(path) = &self.place {
-            let _ = std::fs::remove_file(path);
+            drop(std::fs::remove_file(path));
         }
     }
 }

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 /// The most bytes of one frame of a stream.
 const MAX_FRAME_BYTES: usize = 8 << 20;
+/// How long the rest of a stream is waited for when the reason of its end is known. Counts may follow; more text does
+/// too where a server puts the reason into every piece, as early models of Gemini did.
+const WAIT_FOR_COUNTS: Duration = Duration::from_secs(5);
 
 /// Everything that belongs to a response that is being read. Dropping it closes the connection.
 pub(crate) struct Reading {
@@ -134,7 +137,11 @@ impl Reading {
 
     async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Fault> {
         let timeouts = self.transport.timeouts();
-        let next = self.last_byte_at + timeouts.between_bytes;
+        let between_bytes = match self.decoder.is_complete() {
+            true => timeouts.between_bytes.min(WAIT_FOR_COUNTS),
+            false => timeouts.between_bytes,
+        };
+        let next = self.last_byte_at + between_bytes;
         let piece = if self.first_event_at.is_some() {
             let problem = || stopped(timeouts.between_bytes);
             self.transport.piece(&mut self.response, next, self.deadline, problem).await

@@ -240,3 +240,16 @@ async fn many_streams_run_side_by_side() {
     };
     futures_util::future::join_all((0..50).map(one)).await;
 }
+
+#[tokio::test]
+async fn a_client_with_tls_is_made_or_says_why_not() {
+    // A slim container has no root certificates: that is this provider's trouble, and no panic.
+    for kind in [ProviderKind::Gemini, ProviderKind::Openai, ProviderKind::Anthropic] {
+        match HttpProvider::new(boca_providers::Endpoint::new("tested", kind, "m")) {
+            Ok(provider) => assert!(provider.endpoint().base_url.starts_with("https://")),
+            Err(error) => {
+                assert!(error.to_string().starts_with("the HTTP client could not be made"), "{error}")
+            }
+        }
+    }
+}

@@ -324,3 +324,13 @@ async fn an_end_that_is_known_survives_what_follows() {
     assert_eq!(outcome.text(), "whole");
     assert_eq!(outcome.summary().finish_reason, FinishReason::Stop);
 }
+
+#[tokio::test]
+async fn a_whole_answer_does_not_wait_for_the_end_of_the_stream() {
+    for kind in KINDS {
+        let answered = tokio::time::timeout(PATIENCE / 2, fail(kind, Fault::StallAtEnd)).await;
+        let outcome = answered.expect("the limit between bytes is longer than this");
+        assert_eq!(outcome.text(), TEXT, "{kind:?}");
+        assert_eq!(outcome.summary().finish_reason, FinishReason::Stop, "{kind:?}");
+    }
+}
