@@ -69,8 +69,18 @@ def good():
             expect(f"{version}: the list of models", names, ["models/fake-model"])
 
 
+def ask(url, key=KEY):
+    api = client(url, key=key)
+    return api.models.generate_content(model="m", contents="hi")
+
+
+def stream(url):
+    # The client must outlive the stream.
+    api = client(url)
+    return list(api.models.generate_content_stream(model="m", contents="hi"))
+
+
 def bad():
-    ask = lambda url, key=KEY: client(url, key=key).models.generate_content(model="m", contents="hi")
     with fake() as url:
         fails("a bad key", 400, "INVALID_ARGUMENT", lambda: ask(url, "wrong"))
     with fake("--model", "another") as url:
@@ -90,11 +100,10 @@ def bad():
         expect("a blocked prompt", response.prompt_feedback.block_reason, types.BlockedReason.SAFETY)
         expect("no candidates", response.candidates, None)
     with fake("--fault", "safety:2") as url:
-        chunks = list(client(url).models.generate_content_stream(model="m", contents="hi"))
+        chunks = stream(url)
         expect("a blocked answer", chunks[-1].candidates[0].finish_reason, types.FinishReason.SAFETY)
     with fake("--fault", "error:2:The model is overloaded.") as url:
-        stream = client(url).models.generate_content_stream(model="m", contents="hi")
-        fails("an error in mid-stream", 503, "UNAVAILABLE", lambda: list(stream))
+        fails("an error in mid-stream", 503, "UNAVAILABLE", lambda: stream(url))
 
 
 if __name__ == "__main__":

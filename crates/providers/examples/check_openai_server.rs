@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let usage = whole.summary.usage;
     report("its tokens are counted", usage.prompt_tokens > 0 && usage.completion_tokens > 0, &usage)?;
 
-    let stop = stop_string(&streamed.text()).ok_or("the answer is too short to stop within")?;
+    let stop = stop_string(&streamed.pieces).ok_or("the answer is too short to stop within")?;
     let stopped =
         answer(&provider, &GenerateRequest { stop: vec![stop.clone()], ..request()? }, false).await?;
     let is_prefix = streamed.text().starts_with(&stopped.text()) && !stopped.text().contains(&stop);
@@ -124,17 +124,14 @@ fn request() -> Result<GenerateRequest, Box<dyn Error>> {
     })
 }
 
-/// Two characters from the middle, which have not occurred before.
-fn stop_string(text: &str) -> Option<String> {
-    let characters: Vec<char> = text.chars().collect();
-    let pairs = characters.windows(2).enumerate().skip(3);
-    let mut texts = pairs.map(|(at, pair)| (at, pair.iter().collect::<String>()));
-    let new = texts.find(|(at, pair)| {
-        pair.is_ascii()
-            && !pair.contains(char::is_whitespace)
-            && text.find(pair.as_str()).is_some_and(|first| text[..first].chars().count() == *at)
-    });
-    new.map(|(_, pair)| pair)
+/// A piece from the middle that has not occurred before. A whole piece, because mlx_lm.server compares tokens: it takes
+/// half of one for the beginning of a stop string and then swallows it.
+fn stop_string(pieces: &[String]) -> Option<String> {
+    let is_new = |(at, piece): &(usize, &String)| {
+        let word = piece.trim();
+        *at >= 2 && word.len() > 1 && word.is_ascii() && !pieces[..*at].concat().contains(piece.as_str())
+    };
+    pieces.iter().enumerate().find(is_new).map(|(_, piece)| piece.clone())
 }
 
 async fn wait_until_ready(provider: &HttpProvider) -> Result<Vec<String>, Box<dyn Error>> {
