@@ -12,7 +12,8 @@ use super::session_locks::SessionGuard;
 use crate::config::Settings;
 use boca_actors::AnswerStream;
 use boca_core::{
-    Answer, AnswerEvent, Ask, ErrorCode, Failure, GenerateRequest, RequestId, Role, SessionId, SourceTrace,
+    Answer, AnswerEvent, Ask, ErrorCode, Failure, GenerateRequest, Mode, RequestId, Role, SessionId,
+    SourceTrace,
 };
 use boca_store::{Message, NewSession, SessionSettings, StoreError, StoredMessage};
 use futures_util::StreamExt;
@@ -112,6 +113,7 @@ impl Run {
         let (session_settings, history) = self.load().await?;
         let merged = merge(&self.question, &session_settings, &self.settings.chat);
         let is_private = merged.private;
+        self.registration.update(|exchange| exchange.private = is_private);
         let ask = self.ask(merged, history);
         let stream = self.service.synthesizer.ask(ask, self.deadline).await?;
         self.tell(ExchangeEvent::Accepted).await;
@@ -210,6 +212,9 @@ impl Run {
             match event {
                 Some(Ok(AnswerEvent::Source(trace))) => {
                     outcome.hear_of(&trace);
+                    if trace.provider != Mode::Local.as_str() {
+                        self.registration.update(|exchange| exchange.is_with_provider = true);
+                    }
                     self.tell(ExchangeEvent::Source(trace)).await;
                 }
                 Some(Ok(AnswerEvent::Reasoning(more))) => {

@@ -14,6 +14,8 @@ pub(crate) struct RunningExchange {
     /// As the request named it.
     pub(crate) mode: String,
     pub(crate) private: bool,
+    /// Whether a provider beside the engine has it.
+    pub(crate) is_with_provider: bool,
     pub(crate) arrived: Instant,
     pub(crate) deadline: Instant,
 }
@@ -95,6 +97,15 @@ impl Registry {
     }
 }
 
+impl Registration {
+    /// Notes what became known of the question.
+    pub(super) fn update(&self, change: impl FnOnce(&mut RunningExchange)) {
+        if let Some(entry) = self.registry.running().get_mut(&self.id) {
+            change(&mut entry.exchange);
+        }
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut running = self.registry.running();
@@ -113,6 +124,7 @@ mod tests {
             session_id: "s".parse().unwrap(),
             mode: "auto".into(),
             private: false,
+            is_with_provider: false,
             arrived: Instant::now(),
             deadline: Instant::now(),
         }

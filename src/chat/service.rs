@@ -80,6 +80,7 @@ impl ChatService {
             session_id: session_id.clone(),
             mode: question.mode.as_str().to_owned(),
             private: question.private,
+            is_with_provider: false,
             arrived,
             deadline,
         })?;

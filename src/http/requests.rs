@@ -20,7 +20,12 @@ pub(super) async fn list(parts: Data<Parts>, context: RequestContext) -> Result<
         requests.into_iter().filter(|request| request.is_running).map(|request| request.id).collect();
     let now = Instant::now();
     let requests = parts.chat.running().into_iter().map(|exchange| RunningRequest {
-        state: if in_engine.contains(&exchange.id) { "running" } else { "queued" }.to_owned(),
+        state: if exchange.is_with_provider || in_engine.contains(&exchange.id) {
+            "running"
+        } else {
+            "queued"
+        }
+        .to_owned(),
         id: exchange.id.to_string(),
         session_id: exchange.session_id.to_string(),
         mode: exchange.mode,

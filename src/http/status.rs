@@ -15,8 +15,11 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
     let store = parts.store.status().await.map_err(|error| context.fail(error))?;
     let settings = parts.settings.current();
     let files = settings.config_files.iter().map(|path| path.display().to_string());
-    let running = parts.actors.model.queue().running as u64;
-    let all = parts.chat.running().len() as u64;
+    let exchanges = parts.chat.running();
+    let with_provider = exchanges.iter().filter(|exchange| exchange.is_with_provider).count() as u64;
+    // One that several work on counts once, which the bound below sees to.
+    let running = parts.actors.model.queue().running as u64 + with_provider;
+    let all = exchanges.len() as u64;
     Ok(HttpResponse::Ok().json(StatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),

@@ -110,6 +110,10 @@ fn report_client_error(error: &ClientError, console: &mut Console) -> Exit {
             let hint = match (code, retry_after) {
                 ("cancelled", _) => None,
                 (_, Some(wait)) => Some(format!("try again in {} s", wait.as_secs())),
+                (
+                    "no_provider_answered" | "provider_failed" | "provider_refused" | "provider_unavailable",
+                    None,
+                ) => Some("`boca status` shows every provider and why it cannot be asked".to_owned()),
                 ("model_unavailable", _) => Some("`boca status` shows which models were tried".to_owned()),
                 ("internal" | "engine_failed" | "store_failed", _) => {
                     request_id.as_ref().map(|id| format!("the daemon's log tells more under request {id}"))

@@ -19,7 +19,10 @@ mod ready;
 mod style;
 mod table;
 
-pub use commands::{ChatArgs, ClientCommand, SessionsCommand, StatusArgs, StopArgs};
+pub use commands::{
+    BenchCommand, BenchFusionArgs, ChatArgs, ClientCommand, CompareArgs, CompareCommand, FeedbackArgs,
+    SessionsCommand, StatusArgs, StopArgs,
+};
 pub use context::{ClientContext, DaemonCommand};
 pub use exit::Exit;
 

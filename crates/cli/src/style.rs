@@ -51,9 +51,10 @@ impl Style {
     /// The same for a table's cell.
     pub(crate) fn state_colour(state: &str) -> Option<Color> {
         match state {
-            "ready" | "busy" => Some(Color::DarkGreen),
-            "starting" | "loading" | "restarting" | "degraded" | "stopping" => Some(Color::DarkYellow),
-            "down" => Some(Color::DarkRed),
+            "ready" | "busy" | "available" => Some(Color::DarkGreen),
+            "starting" | "loading" | "restarting" | "degraded" | "stopping" | "unknown" | "resting"
+            | "circuit_open" => Some(Color::DarkYellow),
+            "down" | "unavailable" => Some(Color::DarkRed),
             _ => None,
         }
     }

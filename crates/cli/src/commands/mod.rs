@@ -1,11 +1,18 @@
 //! One file per command.
 
+mod bench;
 mod chat;
+mod compare;
+mod feedback;
 mod sessions;
 mod status;
 mod stop;
+mod trace;
 
+pub use bench::{BenchCommand, BenchFusionArgs};
 pub use chat::ChatArgs;
+pub use compare::{CompareArgs, CompareCommand};
+pub use feedback::FeedbackArgs;
 pub use sessions::SessionsCommand;
 pub use status::StatusArgs;
 pub use stop::StopArgs;
@@ -21,6 +28,13 @@ use crate::interrupts::Interrupts;
 pub enum ClientCommand {
     /// Ask a question, or talk: without a message and on a terminal it is a conversation
     Chat(Box<ChatArgs>),
+    /// Ask everyone the same, and show the answers side by side; or show the running record
+    Compare(CompareArgs),
+    /// Say whether an answer was good
+    Feedback(FeedbackArgs),
+    /// Measure on your own questions
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Stop the running daemon
     Stop(StopArgs),
     /// Show the running daemon, its model and its parts
@@ -39,6 +53,9 @@ pub(crate) async fn run(
 ) -> Exit {
     let ended = match command {
         ClientCommand::Chat(args) => chat::run(*args, context, console, interrupts).await,
+        ClientCommand::Compare(args) => compare::run(args, context, console, interrupts).await,
+        ClientCommand::Feedback(args) => unless(interrupts, feedback::run(&args, context, console)).await,
+        ClientCommand::Bench(command) => bench::run(command, context, console, interrupts).await,
         ClientCommand::Stop(args) => stop::run(&args, context, console, interrupts).await,
         ClientCommand::Status(args) => unless(interrupts, status::run(&args, context, console)).await,
         ClientCommand::Sessions(command) => {
@@ -105,6 +122,17 @@ mod tests {
         assert_eq!((args.think, args.no_think), (false, true));
         let args = chat(&["--no-think", "--think", "x"]).unwrap();
         assert_eq!((args.think, args.no_think), (true, false));
+    }
+
+    #[test]
+    fn comparing_is_told_from_looking_at_the_record() {
+        let compare = |words: &[&str]| match Line::try_parse_from([&["boca", "compare"], words].concat()) {
+            Ok(Line { command: ClientCommand::Compare(args) }) => (args.command.is_some(), args.message),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(compare(&["stats"]), (true, vec![]));
+        assert_eq!(compare(&["What", "is", "it?"]), (false, vec!["What".into(), "is".into(), "it?".into()]));
+        assert!(Line::try_parse_from(["boca", "feedback", "r-1", "fine"]).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `boca status`.
 
+use super::trace::money;
 use crate::clean::for_one_line;
 use crate::connect;
 use crate::console::Console;
@@ -79,6 +80,10 @@ fn rendered(status: &StatusResponse, style: Style) -> String {
         let kept = format!("the store before could not be opened and was kept as {}", value(kept));
         line("", style.red(&kept));
     }
+    if !status.providers.is_empty() {
+        text.push('\n');
+        text.push_str(&providers(status, style));
+    }
     text.push('\n');
     text.push_str(&agents(status, style));
     text
@@ -156,6 +161,40 @@ fn agents(status: &StatusResponse, style: Style) -> String {
     table.text()
 }
 
+fn providers(status: &StatusResponse, style: Style) -> String {
+    let columns =
+        ["provider", "kind", "model", "state", "circuit", "today", "spent", "last answer", "reason"];
+    let mut table = Table::new(&columns, style);
+    for provider in &status.providers {
+        let local = if provider.local { " (local)" } else { "" };
+        let spent = match (provider.spent_today_usd, provider.daily_budget_usd) {
+            (Some(spent), Some(budget)) => format!("{} of {}", money(Some(spent)), money(Some(budget))),
+            (spent, _) => money(spent),
+        };
+        let last = provider.last_probe.as_ref().map(|probe| {
+            let outcome = if probe.ok { "good" } else { "failed" };
+            format!("{outcome}, {} ago", human::duration(human::seconds(probe.age_ms / 1000.0)))
+        });
+        let reason =
+            provider.reason.as_deref().or(provider.last_probe.as_ref().and_then(|p| p.error.as_deref()));
+        let retry = provider
+            .retry_in_ms
+            .map(|ms| format!(" (again in {})", human::duration(human::seconds(ms / 1000.0))));
+        table.row(vec![
+            (value(&provider.name), Paint::Name),
+            (format!("{}{local}", value(&provider.kind)), Paint::Plain),
+            (provider.model.as_deref().map(value).unwrap_or_default(), Paint::Plain),
+            (value(&provider.availability), Paint::State),
+            (value(&provider.circuit), Paint::Plain),
+            (human::plural(provider.requests_today, "request"), Paint::Plain),
+            (spent, Paint::Plain),
+            (last.unwrap_or_else(|| "-".to_owned()), Paint::Plain),
+            (reason.map(value).unwrap_or_default() + &retry.unwrap_or_default(), Paint::Plain),
+        ]);
+    }
+    table.text()
+}
+
 fn value(text: &str) -> String {
     for_one_line(text, MAX_VALUE_CHARS)
 }
@@ -163,8 +202,8 @@ fn value(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use boca_api::AgentStatus;
     use boca_api::status::{ModelCandidate, RequestCounts, StoreStatus};
+    use boca_api::{AgentStatus, ProbeStatus, ProviderStatus};
 
     fn running() -> StatusResponse {
         StatusResponse {
@@ -176,6 +215,7 @@ mod tests {
             config_files: vec![],
             default_mode: "local".into(),
             stopping: false,
+            providers: Vec::new(),
             model: ModelStatus {
                 state: "ready".into(),
                 info: Some(ModelInfo {
@@ -236,6 +276,37 @@ mod tests {
     #[test]
     fn a_running_daemon() {
         insta::assert_snapshot!(rendered(&running(), Style::PLAIN));
+    }
+
+    #[test]
+    fn a_daemon_with_providers() {
+        let mut status = running();
+        status.providers = vec![
+            ProviderStatus {
+                name: "gemini".into(),
+                kind: "gemini".into(),
+                model: Some("gemini-3.8-flash".into()),
+                availability: "available".into(),
+                circuit: "closed".into(),
+                spent_today_usd: Some(0.0125),
+                daily_budget_usd: Some(2.0),
+                requests_today: 12,
+                last_probe: Some(ProbeStatus { age_ms: 3000.0, ok: true, took_ms: None, error: None }),
+                ..ProviderStatus::default()
+            },
+            ProviderStatus {
+                name: "farm".into(),
+                kind: "openai".into(),
+                model: Some("qwen".into()),
+                local: true,
+                availability: "circuit_open".into(),
+                reason: Some("connection refused".into()),
+                retry_in_ms: Some(4000.0),
+                circuit: "open".into(),
+                ..ProviderStatus::default()
+            },
+        ];
+        insta::assert_snapshot!(rendered(&status, Style::PLAIN));
     }
 
     #[test]

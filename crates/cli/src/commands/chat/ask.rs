@@ -1,10 +1,11 @@
 //! One question: sends it, shows the answer as it comes, and can be cancelled.
 
+use crate::commands::trace;
 use crate::console::Console;
 use crate::ended::Ended;
 use crate::human;
 use crate::interrupts::Interrupts;
-use boca_api::{ChatRequest, ChatResponse, Client, ClientError, ErrorBody, StreamEvent};
+use boca_api::{ChatRequest, ChatResponse, Client, ClientError, ErrorBody, SourceTrace, StreamEvent};
 use indicatif::ProgressBar;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Show {
     pub(super) thinking: bool,
     /// With tokens and speed, on standard error.
     pub(super) stats: bool,
+    /// With a table of who was asked, on standard error.
+    pub(super) trace: bool,
 }
 
 /// What came of a question.
@@ -90,12 +93,40 @@ pub(super) fn notes(response: &ChatResponse, question: &Question, tell_demo: boo
         "cancelled" => console.note("cut off: someone cancelled the request"),
         _ => {}
     }
+    if let Some(line) = attribution(response) {
+        console.note(&line);
+    }
     if question.show.stats {
         console.note(&stats_line(response));
+    }
+    if question.show.trace {
+        let table = trace::table(&response.trace, console.err_style);
+        console.err_raw(&table);
+        console.note(&format!("request   {}", crate::clean::for_one_line(&response.request_id, 80)));
     }
     if tell_demo && response.model_is_demo {
         console.note(DEMO_NOTE);
     }
+}
+
+/// Who wrote it, where several were asked.
+fn attribution(response: &ChatResponse) -> Option<String> {
+    let trace = &response.trace;
+    let n_asked = trace.sources.iter().filter(|source| matches!(source.role.as_str(), "" | "answer")).count();
+    if n_asked < 2 {
+        return None;
+    }
+    let name = |text: &str| crate::clean::for_one_line(text, 60);
+    let mut line = match (&trace.seam, &trace.chosen) {
+        (Some(seam), _) => format!("begun by {}, finished by {}", name(&seam.from), name(&seam.to)),
+        (None, Some(chosen)) => format!("answered by {}", name(chosen)),
+        (None, None) => "merged from several answers".to_owned(),
+    };
+    line.push_str(&format!(", of {n_asked} asked"));
+    if let Some(agreement) = trace.agreement {
+        line.push_str(&format!(", agreement {agreement:.2}"));
+    }
+    Some(line)
 }
 
 fn stats_line(response: &ChatResponse) -> String {
@@ -122,6 +153,8 @@ struct Answer<'a> {
     out_open_line: bool,
     out_any: bool,
     err_open_line: bool,
+    /// Everyone who works on it, as last heard of.
+    sources: Vec<SourceTrace>,
 }
 
 impl<'a> Answer<'a> {
@@ -129,7 +162,15 @@ impl<'a> Answer<'a> {
         let waiting = console.waiting();
         waiting.set_message("waiting for the answer");
         waiting.enable_steady_tick(Duration::from_millis(100));
-        Self { show, console, waiting, out_open_line: false, out_any: false, err_open_line: false }
+        Self {
+            show,
+            console,
+            waiting,
+            out_open_line: false,
+            out_any: false,
+            err_open_line: false,
+            sources: Vec::new(),
+        }
     }
 
     async fn follow(
@@ -157,7 +198,7 @@ impl<'a> Answer<'a> {
             };
             match event {
                 Some(StreamEvent::Started(started)) => *session_id = Some(started.session_id),
-                Some(StreamEvent::Source(_)) => {}
+                Some(StreamEvent::Source(source)) => self.source(source),
                 Some(StreamEvent::Reasoning(delta)) => self.thinking(&delta.text),
                 Some(StreamEvent::Token(delta)) => self.text(&delta.text)?,
                 Some(StreamEvent::Done(response)) => {
@@ -168,6 +209,39 @@ impl<'a> Answer<'a> {
                 Some(StreamEvent::Error(body)) => return Err(mid_stream(body)),
                 None => return Err(ClientError::Closed { source: None }.into()),
             }
+        }
+    }
+
+    /// Shows who works on the answer, and who goes on when its writer broke off.
+    fn source(&mut self, source: SourceTrace) {
+        if source.role == "continuation" && source.state == "asked" && !self.show.json {
+            self.end_thinking();
+            if std::mem::take(&mut self.out_open_line) && self.console.out_is_terminal {
+                self.console.err_raw("\n");
+            }
+            let name = crate::clean::for_one_line(&source.provider, 60);
+            self.console.note(&format!("{name} goes on where the answer broke off"));
+        }
+        let known = |old: &&mut SourceTrace| old.provider == source.provider && old.role == source.role;
+        match self.sources.iter_mut().find(known) {
+            Some(old) => *old = source,
+            None => self.sources.push(source),
+        }
+        if self.sources.len() > 1 {
+            let states = self.sources.iter().map(|source| {
+                let name = crate::clean::for_one_line(&source.provider, 40);
+                let what = match (source.role.as_str(), source.state.as_str()) {
+                    ("judge", "asked" | "answering") => "judges",
+                    ("synthesizer", "asked" | "answering") => "merges",
+                    (_, "asked") => "asked",
+                    (_, "answering") => "writes",
+                    (_, "finished") => "done",
+                    (_, "cancelled") => "stopped",
+                    _ => "failed",
+                };
+                format!("{name}: {what}")
+            });
+            self.waiting.set_message(states.collect::<Vec<_>>().join(", "));
         }
     }
 
@@ -235,7 +309,14 @@ fn mid_stream(body: ErrorBody) -> Ended {
     let status = match body.error.code.as_str() {
         "invalid_request" | "context_length_exceeded" => 400,
         "overloaded" => 429,
-        "model_loading" | "model_unavailable" | "restarting" | "shutting_down" => 503,
+        "model_loading"
+        | "model_unavailable"
+        | "restarting"
+        | "shutting_down"
+        | "provider_unavailable"
+        | "no_provider_answered" => 503,
+        "provider_failed" | "provider_refused" => 502,
+        "content_blocked" => 422,
         "deadline_exceeded" => 504,
         _ => 500,
     };

@@ -69,11 +69,19 @@ pub struct ChatArgs {
     #[arg(long)]
     pub show_thinking: bool,
 
-    /// Who answers: auto, local or the name of a provider
+    /// Who answers: auto, collaborative, local, cloud, fallback, race, compare or the name of a provider
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
 
-    /// Show the question to no provider outside this machine
+    /// How much it may cost in time and tokens: fast, balanced or best
+    #[arg(long, value_name = "EFFORT")]
+    pub effort: Option<String>,
+
+    /// How one answer comes out of several: select or merge
+    #[arg(long, value_name = "STRATEGY")]
+    pub strategy: Option<String>,
+
+    /// Show the question to no provider outside this machine; its conversation stays private
     #[arg(long)]
     pub private: bool,
 
@@ -92,6 +100,10 @@ pub struct ChatArgs {
     /// Print tokens and speed on standard error
     #[arg(long)]
     pub stats: bool,
+
+    /// Print who was asked, when, at what cost and why, on standard error
+    #[arg(long)]
+    pub trace: bool,
 }
 
 impl ChatArgs {
@@ -100,6 +112,8 @@ impl ChatArgs {
         ChatRequest {
             session_id: self.session.clone(),
             mode: self.mode.clone(),
+            effort: self.effort.clone(),
+            strategy: self.strategy.clone(),
             private: self.private.then_some(true),
             system: self.system.clone(),
             preset: self.preset.clone(),
@@ -113,7 +127,13 @@ impl ChatArgs {
     }
 
     fn show(&self) -> Show {
-        Show { stream: !self.no_stream, json: self.json, thinking: self.show_thinking, stats: self.stats }
+        Show {
+            stream: !self.no_stream,
+            json: self.json,
+            thinking: self.show_thinking,
+            stats: self.stats,
+            trace: self.trace,
+        }
     }
 }
 
@@ -152,7 +172,7 @@ pub(crate) async fn run(
 
 /// The daemon, started if need be and allowed, with its model loaded if there is one to load; and what is left of
 /// the deadline.
-async fn daemon(
+pub(crate) async fn daemon(
     context: &ClientContext,
     deadline: Option<Duration>,
     console: &mut Console,

@@ -53,6 +53,8 @@ async fn options_become_fields() {
         stop: vec!["END".into()],
         no_think: true,
         mode: Some("local".into()),
+        effort: Some("best".into()),
+        strategy: Some("merge".into()),
         private: true,
         deadline: Some(Duration::from_secs(1500)),
         ..ChatArgs::default()
@@ -63,7 +65,8 @@ async fn options_become_fields() {
     let deadline_ms = sent.as_object_mut().unwrap().remove("deadline_ms").unwrap().as_u64().unwrap();
     assert!((1..=1_500_000).contains(&deadline_ms), "{deadline_ms}");
     let expected = serde_json::json!({
-        "message": "two words", "session_id": "s-1", "mode": "local", "private": true, "stream": true,
+        "message": "two words", "session_id": "s-1", "mode": "local", "effort": "best", "strategy": "merge",
+        "private": true, "stream": true,
         "system": "Be terse.", "preset": "accurate", "temperature": 0.5, "seed": 7, "max_tokens": 9,
         "stop": ["END"], "thinking": false
     });
@@ -107,6 +110,29 @@ async fn thinking_and_figures_are_shown_when_asked_for_on_standard_error() {
     assert_eq!(chat(args, &daemon.context(), &mut desk).await, Exit::Done);
     assert_eq!(desk.out.text(), "Hello.\n");
     insta::assert_snapshot!("thinking_and_figures", desk.err.text());
+}
+
+#[tokio::test]
+async fn who_wrote_is_told_where_several_were_asked() {
+    let mut body: serde_json::Value = serde_json::from_str(&done_body("Hello.")).unwrap();
+    body["model_is_demo"] = false.into();
+    body["trace"] = serde_json::json!({
+        "mode": "collaborative", "strategy": "select", "chosen": "gemini", "agreement": 0.75,
+        "reasons": ["the answers agree, so nobody judges"], "cost_usd": 0.0002,
+        "sources": [
+            {"provider": "gemini", "model": "gemini-3.8-flash", "role": "answer", "state": "finished",
+             "began_ms": 0.2, "first_token_ms": 300.0, "ended_ms": 900.0, "cost_usd": 0.0002},
+            {"provider": "local", "role": "answer", "state": "cancelled", "began_ms": 0.2}
+        ]
+    });
+    let source = event("source", r#"{"provider":"local","role":"continuation","state":"asked"}"#);
+    let stream = vec![started(), token("Hel"), source, token("lo."), event("done", &body.to_string())];
+    let daemon = FakeDaemon::start(answering(Answer::Stream(stream)));
+    let mut desk = Desk::new();
+    let args = ChatArgs { trace: true, ..asking("Hi") };
+    assert_eq!(chat(args, &daemon.context(), &mut desk).await, Exit::Done);
+    assert_eq!(desk.out.text(), "Hello.\n");
+    insta::assert_snapshot!("trace", desk.err.text());
 }
 
 #[tokio::test]
