@@ -14,4 +14,5 @@ mod daemon_lifecycle;
 mod damaged_models;
 mod demo_model;
 mod harness;
+mod providers;
 mod service_files;

@@ -1,11 +1,13 @@
 //! Runs the binary in a home of its own and talks to it as any client would.
 
+mod cloud;
 mod daemon;
 mod home;
 mod http;
 mod patience;
 mod stream;
 
+pub(crate) use cloud::Cloud;
 pub(crate) use daemon::Daemon;
 pub(crate) use home::{Home, stderr, stdout};
 pub(crate) use http::Connection;
