@@ -62,7 +62,7 @@ mlx() {
     mkdir -p "$work/hub"
     HF_HUB_CACHE=$work/hub HF_HUB_OFFLINE=1 "$work/mlx/bin/mlx_lm.server" --model assets/demo-model --host 127.0.0.1 --port "$port" >"$work/mlx.log" 2>&1 &
     server_pid=$!
-    example check_openai_server "http://127.0.0.1:$port/v1" default_model usage-in-streams || fail mlx
+    example check_openai_server "http://127.0.0.1:$port/v1" default_model usage-in-streams refusals || fail mlx
     stop_server
 }
 

@@ -16,8 +16,8 @@ pub(crate) const KINDS: [ProviderKind; 4] =
 /// Longer than any test takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The key that must never be seen.
-pub(crate) const KEY: &str = "AIzaSyTestKeyThatNobodyMaySee_0123456789";
+/// The key that must never be seen. It looks like nobody's key, so that nothing but the search for it hides it.
+pub(crate) const KEY: &str = "Key-That-Nobody-May-See-0123456789";
 
 /// An endpoint of this kind at this fake.
 pub(crate) fn endpoint(kind: ProviderKind, fake: &FakeProvider) -> Endpoint {
