@@ -421,7 +421,7 @@ impl Pass {
     }
 
     /// It answered, though nothing good: somebody is there.
-    pub(super) fn is_alive(mut self) {
+    pub(super) fn note_alive(mut self) {
         if let Some(permit) = self.permit.take() {
             self.gate.change(|inner, now| inner.breaker.succeeded(permit, now));
         }

@@ -163,7 +163,7 @@ impl GuardedProvider {
         gate.note_failure(&error);
         match error.class {
             AttemptClass::Refused => {
-                pass.is_alive();
+                pass.note_alive();
                 gate.note_refusal(Some(error.failure.message.clone()));
             }
             AttemptClass::RateLimited | AttemptClass::QuotaSpent if !fault::counts(&error) => {
