@@ -2,7 +2,7 @@
 
 use boca_core::{
     FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, LoadPhase, LoadProgress, ModelInfo,
-    Role, SamplingOverrides, Timings, Usage,
+    Role, Timings, Usage,
 };
 use boca_engine::backend::BackendError;
 use boca_engine::checkpoint::CheckpointError;

@@ -3,13 +3,16 @@
 use super::daemon::Daemon;
 use super::http::{Connection, events};
 use serde_json::Value;
+use std::collections::VecDeque;
 
 /// A streamed answer. Dropping it hangs up.
 #[derive(Debug)]
 pub(crate) struct EventStream {
     connection: Connection,
+    /// What came and is no whole event yet.
     text: String,
-    given: usize,
+    /// Events that came and were not asked for yet.
+    due: VecDeque<(String, Value)>,
 }
 
 impl EventStream {
@@ -23,17 +26,20 @@ impl EventStream {
             panic!("{head:?}");
         }
         assert_eq!(head.header("content-type"), Some("text/event-stream"), "{head:?}");
-        Self { connection, text: String::new(), given: 0 }
+        Self { connection, text: String::new(), due: VecDeque::new() }
     }
 
     /// The next event; `None` at the end.
     pub(crate) fn next(&mut self) -> Option<(String, Value)> {
         loop {
+            if let Some(event) = self.due.pop_front() {
+                return Some(event);
+            }
             let complete = self.text.rfind("\n\n").map_or(0, |at| at + 2);
-            let known = events(&self.text[..complete]);
-            if let Some(event) = known.get(self.given) {
-                self.given += 1;
-                return Some(event.clone());
+            let rest = self.text.split_off(complete);
+            self.due.extend(events(&std::mem::replace(&mut self.text, rest)));
+            if !self.due.is_empty() {
+                continue;
             }
             self.text += std::str::from_utf8(&self.connection.read_chunk()?).unwrap();
         }

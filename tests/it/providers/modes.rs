@@ -96,7 +96,7 @@ fn one_that_is_down_does_not_matter_and_all_that_are_down_are_named() {
     let body = with(asking("cloud"), json!({ "session_id": "nobody" }));
     let message = daemon.post("/api/chat", &body).expect_error(503, "no_provider_answered", None);
     assert!(message.contains("alpha") && message.contains("beta"), "{message}");
-    daemon.get("/api/sessions/nobody").expect_error(404, "not_found", Some("id"));
+    daemon.get("/api/sessions/nobody").expect_error(404, "not_found", Some("session_id"));
     let stats = daemon.get("/api/compare/stats").expect(200).json();
     let failed = |name: &str| {
         let providers = stats["providers"].as_array().unwrap();
