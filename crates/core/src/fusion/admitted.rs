@@ -31,6 +31,11 @@ impl<T> Admitted<T> {
         Self { sources, kept_out }
     }
 
+    /// The same sources in another form: who was kept out stays out.
+    pub fn map<U>(&self, form: impl Fn(&T) -> U) -> Admitted<U> {
+        Admitted { sources: self.sources.iter().map(form).collect(), kept_out: self.kept_out.clone() }
+    }
+
     /// Those that may see it.
     pub fn sources(&self) -> &[T] {
         &self.sources

@@ -161,7 +161,7 @@ impl Content {
             let is_capital = token.text.chars().next().is_some_and(char::is_uppercase);
             if !is_capital {
                 content.plain.insert(lower.clone());
-            } else if !is_filler && !(token.begins_sentence && OPENERS.contains(&lower.as_str())) {
+            } else if !(is_filler || token.begins_sentence && OPENERS.contains(&lower.as_str())) {
                 content.names.insert(lower.clone());
             }
             if is_filler || lower.is_empty() {
