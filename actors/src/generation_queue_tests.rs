@@ -126,6 +126,20 @@ async fn a_full_queue_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn the_expected_wait_is_the_mean_of_those_before() {
+    let queue = queue(4);
+    let _host = with_engine(&queue, FIRST);
+    let _streams: Vec<_> = ["a", "b", "c"].iter().map(|name| admit(&queue, name).unwrap()).collect();
+    assert_eq!(queue.n_accepted(), 3);
+    assert_eq!(queue.expected_wait(Instant::now()), Duration::ZERO, "nothing has been measured");
+    queue.0.state.lock().unwrap().service_time.add(Duration::from_secs(100));
+    let wait = queue.expected_wait(Instant::now());
+    assert!(wait > Duration::from_secs(200) && wait <= Duration::from_secs(300), "{wait:?}");
+    let later = Instant::now() + Duration::from_secs(1000);
+    assert_eq!(queue.expected_wait(later), Duration::from_secs(200), "what runs is overdue, and about to end");
+}
+
+#[tokio::test]
 async fn a_queued_request_that_is_dropped_never_runs() {
     let queue = queue(4);
     let host = with_engine(&queue, FIRST);

@@ -20,6 +20,7 @@ mod generation_stream;
 mod handle;
 mod machine;
 mod measurements;
+mod memory;
 mod messages;
 mod metrics;
 mod model;

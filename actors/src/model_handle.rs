@@ -3,6 +3,7 @@
 use crate::generation_queue::{QueueReport, RequestReport};
 use crate::generation_stream::GenerationStream;
 use crate::handle::ActorHandle;
+use crate::memory;
 use crate::messages::{Cancel, Drain, DrainReport, Generate, Observe, Reload, ReloadOutcome};
 use crate::model::{ModelActor, ModelShared};
 use crate::model_status::{ModelObservation, ModelStatus};
@@ -117,15 +118,17 @@ impl ModelHandle {
         self.actor.call(Generate { request, accepted_at }, deadline).await?
     }
 
-    /// How busy the engine is, from the queue and the service time measured so far.
+    /// How busy the engine is, from the queue and the service time measured so far, and what the system says of its
+    /// memory.
     pub(crate) fn engine_load(&self) -> EngineLoad {
+        let available_memory_bytes = memory::available_bytes();
         EngineLoad {
             n_requests: self.shared.queue.n_accepted(),
             expected_wait: self.shared.queue.expected_wait(Instant::now()),
-            // Both are the engine's to report, which does not keep account of them yet.
+            // The engine's to report, which does not keep account of it yet.
             kv_headroom_tokens: None,
-            available_memory_bytes: None,
-            is_memory_short: false,
+            available_memory_bytes,
+            is_memory_short: memory::is_short(available_memory_bytes),
         }
     }
 

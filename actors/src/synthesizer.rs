@@ -74,10 +74,7 @@ impl SynthesizerShared {
         ask.generate.sampling = ask.generate.sampling.over(&effort_sampling(ask.effort));
         // Everything after this line knows only those who may see the question.
         let sources = Admitted::new(self.sources.iter().cloned(), ask.private, |source| source.facts());
-        let candidates =
-            Admitted::new(self.sources.iter().map(|source| candidate(source.as_ref())), ask.private, |c| {
-                c.facts.clone()
-            });
+        let candidates = sources.map(|source| candidate(source.as_ref()));
         let time_left = deadline.saturating_duration_since(now());
         let plan = resolve(&manner.mode, &candidates, &self.settings, time_left)?;
         Ok(Question {
