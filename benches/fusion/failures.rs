@@ -1,4 +1,5 @@
-//! What a client sees when a provider fails: alone, beside another one, and with the model here to finish.
+//! What a client sees when a provider fails: alone, beside another one, and with the model here to finish what it
+//! began.
 
 use crate::daemon::Daemon;
 use crate::tables::{ms, print_table};
@@ -13,22 +14,38 @@ pub(crate) async fn table() {
     for (name, behaviour) in faults() {
         // A daemon of its own for each, so that no circuit is open already.
         let (faulty, other) = (FakeProvider::start().await.unwrap(), FakeProvider::start().await.unwrap());
-        let daemon = Daemon::start(&config(&faulty, &other)).await;
+        let daemon = Daemon::start(&config(&faulty, &other, false)).await;
+        let finishing = Daemon::start(&config(&faulty, &other, true)).await;
         faulty.set(behaviour);
         other.set(after(Duration::from_millis(20)));
         let client = daemon.client();
         let (alone_time, alone) = ask(&client, "faulty").await;
         let (together_time, together) = ask(&client, "collaborative").await;
-        rows.push(vec![name.to_owned(), seen(&alone), ms(alone_time), seen(&together), ms(together_time)]);
+        let (_, finished) = ask(&finishing.client(), "faulty").await;
+        rows.push(vec![
+            name.to_owned(),
+            seen(&alone),
+            ms(alone_time),
+            seen(&together),
+            ms(together_time),
+            seen(&finished),
+        ]);
     }
     print_table(
         "fault of one provider × what the client saw (deadlines: head 1 s, between bytes 1 s; one retry)",
-        &["fault", "asked alone", "after", "collaborative, beside a good one", "after"],
+        &[
+            "fault",
+            "asked alone",
+            "after",
+            "collaborative, beside a good one",
+            "after",
+            "alone, the model here may finish",
+        ],
         &rows,
     );
 }
 
-fn config(faulty: &FakeProvider, other: &FakeProvider) -> String {
+fn config(faulty: &FakeProvider, other: &FakeProvider, demo_joins: bool) -> String {
     let provider = |name: &str, kind: &str, base_url: String| {
         format!(
             "[[provider]]\nname = \"{name}\"\nkind = \"{kind}\"\nmodel = \"fake\"\nbase_url = \"{base_url}\"\n\
@@ -37,7 +54,7 @@ fn config(faulty: &FakeProvider, other: &FakeProvider) -> String {
         )
     };
     format!(
-        "[fusion]\nselect_by = \"preferred\"\npreferred = [\"faulty\", \"other\"]\ndemo_joins = false\n{}{}",
+        "[fusion]\nselect_by = \"preferred\"\npreferred = [\"faulty\", \"other\"]\ndemo_joins = {demo_joins}\n{}{}",
         provider("faulty", "gemini", faulty.base_url()),
         provider("other", "openai", format!("{}/v1", other.base_url()))
     )

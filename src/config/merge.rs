@@ -137,14 +137,14 @@ fn gemini_by_its_key(environment: &Environment) -> Option<Layer> {
     let name = ProviderKind::Gemini.as_str();
     let variable = usual_variable(name)?;
     environment.text(variable).filter(|key| !key.trim().is_empty())?;
-    let mut values = ConfigFile::default();
-    values.provider = vec![ProviderSection {
+    let provider = ProviderSection {
         name: Some(name.to_owned()),
         kind: Some(name.to_owned()),
         model: Some(DEFAULT_GEMINI_MODEL.to_owned()),
         api_key_env: Some(variable.to_owned()),
         ..ProviderSection::default()
-    }];
+    };
+    let values = ConfigFile { provider: vec![provider], ..ConfigFile::default() };
     Some(Layer { values, origin: Box::new(move |_| Origin::Environment(variable)) })
 }
 
