@@ -55,7 +55,7 @@ fn auto_fuses_when_there_are_two_real_providers() {
     let (gemini, local) = (candidate("gemini"), candidate("local"));
     let auto = |all: &[Candidate]| plan(Mode::Auto, false, all);
     assert_eq!(auto(&[gemini.clone(), local.clone()]), (Shape::Collaborative, names(&["local", "gemini"])));
-    assert_eq!(auto(&[local.clone()]), (Shape::Single, names(&["local"])));
+    assert_eq!(auto(std::slice::from_ref(&local)), (Shape::Single, names(&["local"])));
     assert_eq!(auto(&[demo(), gemini.clone()]), (Shape::Single, names(&["gemini"])));
     assert_eq!(auto(&[demo()]), (Shape::Single, names(&["local"])));
     assert_eq!(auto(&[demo(), down("gemini")]), (Shape::Single, names(&["local"])));
