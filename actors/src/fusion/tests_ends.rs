@@ -194,8 +194,7 @@ async fn effort_sets_mode_and_thinking_and_the_request_stands_above_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_private_question_is_seen_by_no_provider_that_is_not_local() {
-    let modes =
-        Mode::NAMED.into_iter().chain(["local", "gemini", "gemini-model"].map(|name| Mode::from_name(name)));
+    let modes = Mode::NAMED.into_iter().chain(["local", "gemini", "gemini-model"].map(Mode::from_name));
     for mode in modes {
         for local in [
             says(50, "It is Canberra."),
