@@ -1,7 +1,10 @@
 //! A provider that everybody could ask: a fake one on loopback, in this process.
 
 use boca_fake_providers::{Behaviour, FakeProvider, Seen};
+use std::time::Duration;
 use tokio::runtime::Runtime;
+
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// A fake provider that ends with the test.
 #[derive(Debug)]
@@ -19,10 +22,11 @@ impl Cloud {
         Self { fake, _runtime: runtime }
     }
 
-    /// One that answers with this text.
+    /// One that answers with this text, after a moment: so that whoever is asked beside it is asked as well before the
+    /// first answer ends it.
     pub(crate) fn saying(text: &str) -> Self {
         let cloud = Self::start();
-        cloud.fake.set(Behaviour::text(text));
+        cloud.fake.set(Behaviour { head_delay: MOMENT, ..Behaviour::text(text) });
         cloud
     }
 
