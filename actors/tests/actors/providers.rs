@@ -32,7 +32,7 @@ fn at(base_url: String) -> ProviderSettings {
 /// Runs a test with a fake, and with actors that know it.
 fn with_cloud<F: Future<Output = ()>>(
     change: impl FnOnce(&mut ProviderSettings),
-    test: impl FnOnce(Actors, Script, FakeProvider) -> F,
+    test: impl FnOnce(Actors, Arc<Script>, Arc<FakeProvider>) -> F,
 ) {
     with_ledger(None, change, test);
 }
@@ -40,18 +40,20 @@ fn with_cloud<F: Future<Output = ()>>(
 fn with_ledger<F: Future<Output = ()>>(
     ledger: Option<Arc<dyn UsageLedger>>,
     change: impl FnOnce(&mut ProviderSettings),
-    test: impl FnOnce(Actors, Script, FakeProvider) -> F,
+    test: impl FnOnce(Actors, Arc<Script>, Arc<FakeProvider>) -> F,
 ) {
     actix_rt::System::new().block_on(async {
-        let fake = FakeProvider::start().await.unwrap();
+        // Both are kept here as well, because a test that does not mention them would end them.
+        let fake = Arc::new(FakeProvider::start().await.unwrap());
         let mut settings = at(fake.base_url());
         change(&mut settings);
         let (factory, script) = scripted();
+        let script = Arc::new(script);
         let mut options = options(factory);
         options.providers = vec![settings];
         options.ledger = ledger;
         let actors = boca_actors::start(options);
-        test(actors.clone(), script, fake).await;
+        test(actors.clone(), Arc::clone(&script), Arc::clone(&fake)).await;
         actors.drain(Duration::ZERO).await;
     });
 }
@@ -107,6 +109,10 @@ fn while_the_network_is_down_the_local_model_answers_and_the_cloud_comes_back_by
         let base_url = fake.base_url();
         let address: SocketAddr = base_url.strip_prefix("http://").unwrap().parse().unwrap();
         drop(fake);
+        // Its listener ends with its task, a moment later.
+        while std::net::TcpStream::connect(address).is_ok() {
+            tokio::task::yield_now().await;
+        }
         let (factory, script) = scripted();
         let mut options = options(factory);
         options.providers = vec![at(base_url)];
@@ -161,7 +167,7 @@ fn what_is_switched_off_or_unfit_is_said_and_never_spoken_to() {
 #[test]
 fn a_required_backend_is_found_as_soon_as_the_model_is_loaded() {
     with_cloud(
-        |settings| settings.requires.backend = Some("script".into()),
+        |settings| settings.requires.backend = Some("unknown".into()),
         |actors, script, _fake| async move {
             let status = cloud(&actors);
             let Availability::Unavailable { reason } = status.availability else { panic!("{status:?}") };
@@ -251,7 +257,7 @@ fn paid(settings: &mut ProviderSettings) {
 fn a_budget_spent_before_a_restart_stays_spent() {
     let books = Arc::new(Books::default());
     *books.used.lock().unwrap() = ProviderUsage { cost: MicroUsd(1_000), ..Default::default() };
-    with_ledger(Some(books), paid, |actors, _script, fake| async move {
+    with_ledger(Some(books), paid, |actors, _script, _fake| async move {
         let resting = |status: &ProviderStatus| matches!(status.availability, Availability::Resting { .. });
         let status = until_cloud(&actors, "a spent budget", resting).await;
         assert_eq!(status.state, ActorState::Degraded);

@@ -130,8 +130,12 @@ async fn a_spent_quota_of_the_day_is_not_asked_again_whatever_retry_info_says() 
 async fn a_dead_server_opens_the_circuit_and_the_check_closes_it_when_it_is_back() {
     let fake = FakeProvider::start().await.unwrap();
     let base_url = fake.base_url();
-    let address = base_url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address: std::net::SocketAddr = base_url.strip_prefix("http://").unwrap().parse().unwrap();
     drop(fake);
+    // Its listener ends with its task, a moment later.
+    while std::net::TcpStream::connect(address).is_ok() {
+        tokio::task::yield_now().await;
+    }
     let mut settings = settings();
     settings.breaker.first_open = Duration::from_millis(200);
     settings.breaker.longest_open = Duration::from_millis(200);
