@@ -136,7 +136,11 @@ async fn the_expected_wait_is_the_mean_of_those_before() {
     let wait = queue.expected_wait(Instant::now());
     assert!(wait > Duration::from_secs(200) && wait <= Duration::from_secs(300), "{wait:?}");
     let later = Instant::now() + Duration::from_secs(1000);
-    assert_eq!(queue.expected_wait(later), Duration::from_secs(200), "what runs is overdue, and about to end");
+    assert_eq!(
+        queue.expected_wait(later),
+        Duration::from_secs(200),
+        "what runs is overdue, and about to end"
+    );
 }
 
 #[tokio::test]

@@ -153,8 +153,15 @@ pub struct Actors {
 /// # Panics
 /// Outside an actix system, and when the system has no thread left.
 pub fn start(options: ActorsOptions) -> Actors {
-    let ActorsOptions { factory, supervision, queue_limit, mailbox_capacity, deadline_grace, stuck_after, .. } =
-        options;
+    let ActorsOptions {
+        factory,
+        supervision,
+        queue_limit,
+        mailbox_capacity,
+        deadline_grace,
+        stuck_after,
+        ..
+    } = options;
     let supervisor = Supervisor::new();
     let metrics = MetricsHandle::new(supervisor.start(child(
         METRICS,
@@ -183,9 +190,8 @@ pub fn start(options: ActorsOptions) -> Actors {
     let model = ModelHandle::new(model, shared);
 
     let (settings, ledger) = (options.providers, options.ledger);
-    let providers =
-        Providers::start(settings, ledger, &model, &supervisor, supervision, mailbox_capacity)
-            .expect("a process that cannot start a thread cannot start");
+    let providers = Providers::start(settings, ledger, &model, &supervisor, supervision, mailbox_capacity)
+        .expect("a process that cannot start a thread cannot start");
 
     let mut sources: Vec<Arc<dyn Source>> = vec![Arc::new(model.clone())];
     sources.extend(providers.enabled().map(|provider| Arc::new(provider.clone()) as Arc<dyn Source>));

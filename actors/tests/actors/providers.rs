@@ -257,7 +257,7 @@ fn paid(settings: &mut ProviderSettings) {
 fn a_budget_spent_before_a_restart_stays_spent() {
     let books = Arc::new(Books::default());
     *books.used.lock().unwrap() = ProviderUsage { cost: MicroUsd(1_000), ..Default::default() };
-    with_ledger(Some(books), paid, |actors, _script, _fake| async move {
+    with_ledger(Some(books), paid, |actors, _script, fake| async move {
         let resting = |status: &ProviderStatus| matches!(status.availability, Availability::Resting { .. });
         let status = until_cloud(&actors, "a spent budget", resting).await;
         assert_eq!(status.state, ActorState::Degraded);

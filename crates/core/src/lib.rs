@@ -21,7 +21,9 @@ mod sampling;
 mod text_rules;
 
 pub use actor_state::ActorState;
-pub use answer::{Answer, AnswerEvent, Ask, FusionTrace, Seam, SourceAnswer, SourceRole, SourceState, SourceTrace};
+pub use answer::{
+    Answer, AnswerEvent, Ask, FusionTrace, Seam, SourceAnswer, SourceRole, SourceState, SourceTrace,
+};
 pub use chat::{ChatMessage, Role, ToolCall};
 pub use deadline::token_budget;
 pub use error::{ErrorCode, Failure, Retry};
