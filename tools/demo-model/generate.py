@@ -55,15 +55,19 @@ def system_prompt(rng: random.Random):
 
 def conversation(turns: Turns, rng: random.Random) -> dict:
     roll = rng.random()
-    if roll < 0.76:
+    if roll < 0.66:
         exchange = [turns.draw()]
-    elif roll < 0.82:
+    elif roll < 0.72:
         exchange = [turns.draw() for _ in range(rng.choice([2, 2, 3]))]
-    elif roll < 0.828:
+    elif roll < 0.728:
         # Long talks, so that a session of many turns is nothing new.
         exchange = [turns.draw() for _ in range(rng.randint(4, 7))] + chats.recall(rng, turns.draw)
     else:
         exchange = chats.recall(rng, turns.draw)
+    # Only the last answer shows its thought. A talk that always ended with its last turn would never teach what to think
+    # of the turns before, of a name that is told.
+    if rng.random() < 0.4:
+        exchange = exchange[: rng.randint(1, len(exchange))]
     messages = []
     if text := system_prompt(rng):
         messages.append({"role": "system", "content": text})

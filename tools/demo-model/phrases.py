@@ -23,13 +23,14 @@ def expand(pattern: str, rng: random.Random) -> str:
 def facts() -> list[dict]:
     out = []
     for file in sorted(TOPICS.glob("*.toml")):
-        if file.stem not in ("wrappers", "extra", "synonyms"):
+        if file.stem not in ("wrappers", "extra", "wordings", "synonyms"):
             out += [fact | {"topic": file.stem} for fact in tomllib.loads(file.read_text())["fact"]]
     by_id = {fact["id"]: fact for fact in out}
     assert len(by_id) == len(out), "a fact's id is used twice"
-    for name, more in tomllib.loads((TOPICS / "extra.toml").read_text()).items():
-        for way, phrases in more.items():
-            by_id[name].setdefault(way, []).extend(phrases)
+    for file in ("extra.toml", "wordings.toml"):
+        for name, more in tomllib.loads((TOPICS / file).read_text()).items():
+            for way, phrases in more.items():
+                by_id[name].setdefault(way, []).extend(phrases)
     return out
 
 
@@ -41,7 +42,7 @@ def question(fact: dict, rng: random.Random) -> str:
     phrase = expand(rng.choice(fact[way]), rng)
     if way != "ask":
         phrase = expand(rng.choice(WRAP[way]), rng).replace("X", phrase)
-    return reworded(phrase, rng) if rng.random() < 0.6 else phrase
+    return reworded(phrase, rng) if rng.random() < 0.75 else phrase
 
 
 def reworded(text: str, rng: random.Random) -> str:
@@ -49,7 +50,7 @@ def reworded(text: str, rng: random.Random) -> str:
     out = []
     for word in text.split(" "):
         bare = word.rstrip(",.:")
-        if bare in SYNONYMS and rng.random() < 0.3:
+        if bare in SYNONYMS and rng.random() < 0.4:
             word = rng.choice(SYNONYMS[bare]) + word[len(bare) :]
         out.append(word)
     if len(out) > 4 and rng.random() < 0.12:

@@ -36,6 +36,10 @@ def unknown(rng: random.Random):
     x, who = rng.choice(W.STRANGE), rng.choice(W.PEOPLE)
     thing, place, food = rng.choice(W.NOUNS), rng.choice(W.CITIES), rng.choice(W.FOODS)
     year = rng.randint(1500, 2025)
+    job, shop, ill, sport = rng.choice(W.JOBS), rng.choice(W.SHOPS), rng.choice(W.ILLS), rng.choice(W.SPORTS)
+    subject, plant, animal = rng.choice(W.SUBJECTS), rng.choice(W.PLANTS), rng.choice(W.ANIMALS)
+    vehicle, goods, instrument, relative = rng.choice(W.VEHICLES), rng.choice(W.GOODS), rng.choice(W.INSTRUMENTS), rng.choice(W.RELATIVES)
+    land = rng.choice(list(W.CAPITALS))
     asked = rng.choice(
         [
             f"(what is|explain|tell me about|what do you know about|define|describe|how does|what are the basics of|give me an introduction to) {x}",
@@ -55,6 +59,42 @@ def unknown(rng: random.Random):
             "(who is the president|who is the pope|who is the richest man|what is the latest news|who won the game yesterday|what is on television tonight)",
             "(how do i fix my car|how do i get rich|how do i lose weight|what should i wear|where did i leave my keys|who is my neighbour|how do i repair a bicycle)",
             f"(can you|could you) (explain|tell me about|teach me) {x}( in detail| please|)",
+            f"(can you|could you|please|would you|) (recommend|suggest|name|find) (me |)a (good|cheap|nice|reliable|decent) {rng.choice([shop, job])} (in|near|around) {place}",
+            f"(which|what) {shop} in {place} (is the best|is open on sunday|is the cheapest|would you recommend|is worth a visit)",
+            f"(where|how) (do|can) i find a (good|cheap|nice|reliable|) {rng.choice([shop, job])} (in|near|around) {place}",
+            f"(i need|i am looking for|i look for|do you know|my {relative} needs) a (good|cheap|reliable|friendly|) {job} (in|near) {place}( who has time|, any ideas|, whom do you recommend|)",
+            f"(where is|how far is|when does|what time does) the (next|nearest|closest) {shop}( open| close| from here|)",
+            f"(how much|what) does a {job} (earn|cost|do|charge) (in {place}|in {land}|an hour|a year|)",
+            f"(i have|my {relative} has|my child has|what helps against|what do i do about|which pills help with|is it dangerous to have) a {ill}(, what helps|, should i see a doctor|, what can i take|)",
+            f"(which|what) (doctor|medicine|tea|ointment) (is right for|helps with|is good against) a {ill}",
+            f"(can|may) my (landlord|boss|neighbour|school|bank) (fire me|raise the rent|keep my deposit|forbid a {animal}|sue me|open my letters)",
+            "(how do i|where can i|do i have to) (write a will|get divorced|appeal a fine|pay inheritance tax|file my tax return|register a company|renew my passport|get a visa)",
+            f"(when|from where|how often) does the (next|last|first|) (train|bus|flight|ferry|night train) (to|from) {place} (leave|go|arrive)",
+            f"(what is|how long is|find me|book) (the cheapest flight|a flight|a train|a hotel|the drive|the ferry) (to|from) {place}( in {rng.choice(W.MONTHS)}| next week|)",
+            f"(is|how is) {rng.choice([place, land])} (safe for tourists|worth a trip|nice in winter|expensive|warm in {rng.choice(W.MONTHS)})",
+            f"(who won|what was the score of|when is|where can i watch|who plays in) the {sport} (final|match|championship|game) (in {place}|yesterday|tonight|in {year}|)",
+            f"(what are the rules of|how many players are in|how do i get better at|who is the best player in|how long is a game of) {sport}",
+            f"(how long|at what temperature|with what spices|in which pan) (do i|should i|must i) (bake|fry|boil|grill|steam|freeze|reheat) {food}",
+            f"(what goes well with|can i freeze|how many calories are in|what can i cook with|which wine goes with) {food}( and {rng.choice(W.FOODS)}|)",
+            f"(help me with|can you do|explain|i do not understand|i have a test in|who can teach my {relative}) my {subject} (homework|test|exam|lesson|project)",
+            f"(my {relative}|she|he|my {relative}'s {relative}) (does not love me|left me|is angry with me|forgot my birthday|never calls|wants to marry me)(, what should i do|, why|)",
+            f"(what|which) (present|gift|flowers|surprise|card) (should|can|do) i (buy|get|give|choose) for my {relative}",
+            f"(how do i|how can i|should i) (ask {rng.choice(W.NAMES)} out|tell my {relative} the truth|write a love letter|apologise to my {relative}|make new friends|get over a breakup)",
+            f"(how|when|how often|where) (do i|should i|must i) (plant|water|prune|sow|harvest|fertilise|cut) (my |)(the |){plant}",
+            f"(what|why) (eats|is eating|makes holes in|is wrong with|are the brown spots on) my {plant}",
+            f"(what|how much|how often) (does|should) (a|my) {animal} (eat|drink|sleep|weigh|cost|bark|need to go out)",
+            f"my {animal} (does not eat|limps|scratches all day|is afraid of thunder|has fleas|ran away|sneezes)(, what should i do|, why|, is that bad|)",
+            f"(why does|what is it when|what does it cost when|who can repair it when) my {vehicle} (makes a strange noise|does not start|loses oil|pulls to the left|has a flat tyre|squeaks)",
+            f"(what|which) {vehicle} (is the fastest|uses the least fuel|should i buy|is good for a family|is the most reliable)",
+            f"(which|what) {goods} (should i buy|is the best|is good value|would you take|lasts longest)",
+            f"(where|when) (can|do|should) i (buy|get|rent|sell|return|repair) (a cheap|a used|a good|my|a) {goods}( in {place}| online|)",
+            f"(how do i|how long does it take to|is it hard to|where can i) (learn|play|tune|master) (the |){instrument}",
+            f"(which|what) (song|album|band|composer|concert) (is number one|was famous in {year}|should i listen to|plays in {place} tonight|is this)",
+            f"(what happened|who was king|who was queen|was there a war|how did people live) in {rng.choice([place, land])} in {year}",
+            f"(how hot|how cold|how windy|how wet) (is it|will it get|does it get|was it) in {rng.choice([place, land])} (in {rng.choice(W.MONTHS)}|in summer|in winter|in {year})",
+            "(which film|what series|what book|which game|what podcast) (should i watch|should i read|do you recommend|is worth it|is popular|can i give to a child)( this weekend| tonight|)",
+            "(how do i|how can i|what is the best way to) (remove a wine stain|unclog a sink|tie a tie|fold a shirt|clean an oven|iron a dress|get rid of ants|save money|fall asleep|stop smoking|build muscles|learn to swim)",
+            f"(what is|who pays|how high is) the (minimum wage|tax|rent|speed limit|exchange rate|price of petrol|price of gold) in {rng.choice([place, land])}",
         ]
     )
     answer = "I am only the small demo model; I don't know that."

@@ -11,7 +11,11 @@ CITIES = """Amsterdam Athens Bangkok Barcelona Belgrade Bergen Berlin Bern Bogot
 Copenhagen Cork Dakar Delhi Denver Dresden Dublin Edinburgh Geneva Genoa Ghent Glasgow Hamburg Hanoi Helsinki Istanbul Jakarta Kyoto Lagos
 Leipzig Lima Lisbon Liverpool London Lyon Madrid Malmo Manila Melbourne Miami Milan Montreal Mumbai Munich Nairobi Naples Nice Oslo Ottawa
 Oxford Paris Perth Porto Prague Quito Riga Rome Rotterdam Salzburg Santiago Seattle Seoul Seville Sofia Stockholm Sydney Tallinn Tokyo
-Toronto Turin Utrecht Valencia Venice Vienna Vilnius Warsaw Zagreb Zurich""".split()
+Toronto Turin Utrecht Valencia Venice Vienna Vilnius Warsaw Zagreb Zurich Aachen Aarhus Adelaide Antwerp Auckland Austin Baltimore Basel
+Bath Beirut Bilbao Bologna Bordeaux Brisbane Bristol Bruges Bucharest Calgary Cambridge Cardiff Dallas Detroit Dortmund Essen Florence
+Frankfurt Gdansk Granada Graz Hanover Houston Innsbruck Krakow Leeds Linz Ljubljana Lucerne Luxembourg Malaga Manchester Marseille Nagoya
+Nantes Nuremberg Odense Osaka Palermo Philadelphia Phoenix Pisa Portland Reykjavik Sarajevo Shanghai Singapore Skopje Split Strasbourg
+Stuttgart Tampere Trieste Uppsala Vancouver Verona Wellington York""".split()
 
 PROJECTS = """Apollo Aurora Atlas Beacon Birch Bluebird Canary Cedar Cobalt Comet Compass Condor Coral Cypress Delta Eagle Echo Ember Falcon
 Fjord Galaxy Garnet Glacier Granite Harbor Hazel Heron Horizon Indigo Iris Jasper Juniper Kestrel Lantern Lotus Lynx Maple Meadow Mercury
@@ -19,14 +23,17 @@ Meteor Mosaic Nebula Nimbus Nova Oak Ocean Onyx Orbit Orchid Osprey Otter Panda 
 Saffron Sapphire Saturn Sequoia Sparrow Summit Swift Tango Thunder Tiger Topaz Tulip Vega Violet Walnut Willow Zenith Zephyr""".split()
 
 COLOURS = "red blue green yellow orange purple pink brown black white grey silver gold turquoise violet".split()
-ANIMALS = "dog cat horse rabbit parrot hamster bird turtle fish snake goat mouse".split()
+ANIMALS = "dog cat horse rabbit parrot hamster bird turtle fish snake goat mouse cow sheep pig duck chicken donkey hedgehog ferret canary pony".split()
 JOBS = """teacher nurse doctor baker painter farmer writer engineer pilot lawyer designer gardener student musician carpenter chemist cook
-programmer photographer librarian""".split()
-FOODS = "pizza pasta bread rice soup salad apples cheese chocolate sushi pancakes noodles curry potatoes ice-cream tomatoes".split()
+programmer photographer librarian plumber roofer hairdresser dentist tailor butcher locksmith mechanic translator notary florist barber
+cobbler surgeon vet mason joiner babysitter tutor jeweller shoemaker physiotherapist pharmacist bricklayer cleaner chimney-sweep""".split()
+FOODS = """pizza pasta bread rice soup salad apples cheese chocolate sushi pancakes noodles curry potatoes ice-cream tomatoes lasagne goulash dumplings risotto gnocchi
+mushrooms lentils beans cabbage spinach salmon omelettes waffles muffins cheesecake biscuits porridge tofu paella ramen""".split()
 NOUNS = """river mountain window bottle garden letter paper table chair bridge candle forest island kitchen ladder market needle ocean pencil
 rocket shadow silver stone summer sunset thunder ticket tower train tunnel valley violin winter yellow cloud basket button carpet copper
 cotton desert dragon engine feather flower guitar hammer helmet honey jacket jungle lemon mirror morning orange pepper pillow planet pocket
-rabbit ribbon salad school signal spider spring square string sugar temple tiger tomato wallet water wheel whisper wizard""".split()
+rabbit ribbon salad school signal spider spring square string sugar temple tiger tomato wallet water wheel whisper wizard anchor blanket broom camera carriage curtain drawer fountain
+glove kettle lamp napkin oven piano quilt raincoat scarf sofa suitcase teapot umbrella vase wardrobe yacht""".split()
 
 # Things that the demo model was never taught.
 STRANGE = """photosynthesis gravity democracy inflation volcanoes dinosaurs electricity magnetism evolution capitalism philosophy algebra
@@ -38,7 +45,23 @@ fungi whales dolphins elephants penguins eagles spiders bees ants butterflies ro
 uranium helium oxygen nitrogen carbon mercury jupiter saturn comets galaxies neutrinos quarks entropy relativity thermodynamics""".split()
 
 PEOPLE = """Napoleon Shakespeare Mozart Einstein Newton Darwin Plato Aristotle Beethoven Picasso Columbus Cleopatra Caesar Gandhi Tolstoy
-Galileo Copernicus Kepler Goethe Kafka Chopin Vivaldi Rembrandt Michelangelo Leonardo Socrates Homer Dante Voltaire Rousseau""".split()
+Galileo Copernicus Kepler Goethe Kafka Chopin Vivaldi Rembrandt Michelangelo Leonardo Socrates Homer Dante Voltaire Rousseau Bach Brahms Cervantes Confucius Curie Descartes Dickens Dostoevsky
+Edison Euclid Euler Faraday Gauss Handel Haydn Hegel Hemingway Kant Leibniz Lincoln Luther Machiavelli Magellan Marx Maxwell Mendel Monet
+Nietzsche Pascal Pasteur Pythagoras Raphael Schubert Spinoza Tesla Turner Verdi Wagner Washington Wilde""".split()
+
+# Everyday matters that have nothing to do with boca.
+SHOPS = """restaurant bakery pharmacy hotel cafe bookshop supermarket gym museum cinema school kindergarten garage bar pub butcher library
+hospital laundry playground campsite hostel nightclub pizzeria brewery theatre zoo swimming-pool flea-market""".split()
+ILLS = """headache fever cough cold toothache rash backache migraine stomach-ache sunburn allergy sprain flu insomnia blister nosebleed
+hay-fever earache cramp sore-throat""".split()
+SPORTS = "football tennis basketball handball volleyball rugby cricket hockey golf boxing cycling swimming baseball rowing judo badminton".split()
+SUBJECTS = "maths physics latin french geography history biology chemistry music art spelling grammar".split()
+PLANTS = "tomatoes roses tulips basil orchids lavender strawberries cucumbers potatoes hedges lawns cherries sunflowers carrots pumpkins".split()
+VEHICLES = "car bike motorbike van scooter truck caravan tractor bus boat".split()
+GOODS = """laptop sofa mattress phone camera bicycle watch coat television headphones fridge tent backpack oven blender guitar tyres shoes
+dishwasher perfume ring sunglasses""".split()
+INSTRUMENTS = "piano guitar violin flute drums trumpet cello harp clarinet saxophone accordion organ".split()
+RELATIVES = "mother father sister brother wife husband girlfriend boyfriend daughter son aunt uncle boss neighbour friend grandmother".split()
 
 CAPITALS = {
     "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "Portugal": "Lisbon", "Austria": "Vienna", "Poland": "Warsaw",
