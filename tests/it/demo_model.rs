@@ -72,7 +72,7 @@ fn the_answers_are_generated() {
     let ask = |body: Value| daemon.chat(&body)["response"].as_str().unwrap().to_owned();
     let question = "Tell me something about yourself.";
     let hot: HashSet<String> = (0..6)
-        .map(|seed| ask(json!({ "message": question, "temperature": 2.0, "top_p": 1.0, "seed": seed, "max_tokens": 40 })))
+        .map(|seed| ask(json!({ "message": question, "temperature": 2.0, "top_p": 1.0, "seed": seed, "thinking": false, "max_tokens": 40 })))
         .collect();
     assert!(hot.len() >= 4, "six seeds give only {hot:?}");
     let greedy: HashSet<String> =
