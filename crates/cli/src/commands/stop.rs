@@ -253,7 +253,9 @@ mod tests {
     /// A program by the name of boca that this test's daemon claims to be.
     fn boca(dir: &Path, script: &str) -> std::process::Child {
         let program = dir.join("boca");
-        std::fs::copy("/bin/sh", &program).unwrap();
+        // By a process of its own: had this one the copy open for writing while another test forks, the child would
+        // hold it open too, and running it would fail ("text file busy").
+        assert!(Command::new("cp").arg("/bin/sh").arg(&program).status().unwrap().success());
         let mut child = Command::new(program)
             .args(["-c", script])
             .stdin(Stdio::piped())
