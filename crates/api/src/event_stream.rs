@@ -3,7 +3,7 @@
 use crate::client::Connection;
 use crate::client_error::ClientError;
 use crate::sse::StreamEvent;
-use crate::sse_decoder::SseDecoder;
+use boca_sse::{Decoder, Piece};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const MAX_EVENT_BYTES: usize = 64 << 20;
 pub struct EventStream {
     socket: PathBuf,
     body: Incoming,
-    decoder: SseDecoder,
+    decoder: Decoder,
     silence: Duration,
     ended: bool,
     last_json: String,
@@ -27,7 +27,7 @@ pub struct EventStream {
 
 impl EventStream {
     pub(crate) fn new(socket: PathBuf, body: Incoming, connection: Connection, silence: Duration) -> Self {
-        let decoder = SseDecoder::new(MAX_EVENT_BYTES);
+        let decoder = Decoder::new(MAX_EVENT_BYTES);
         Self {
             socket,
             body,
@@ -61,14 +61,15 @@ impl EventStream {
 
     async fn next_event(&mut self) -> Result<StreamEvent, ClientError> {
         loop {
-            while let Some(frame) = self.decoder.pop() {
-                match StreamEvent::decode(&frame.event, &frame.data) {
-                    Ok(Some(event)) => {
-                        self.last_json = frame.data;
-                        return Ok(event);
+            while let Some(piece) = self.decoder.pop() {
+                let Piece::Event(event) = piece else { continue };
+                match StreamEvent::decode(&event.name, &event.data) {
+                    Ok(Some(decoded)) => {
+                        self.last_json = event.data;
+                        return Ok(decoded);
                     }
                     Ok(None) => {}
-                    Err(error) => return Err(self.protocol(format!("event `{}`: {error}", frame.event))),
+                    Err(error) => return Err(self.protocol(format!("event `{}`: {error}", event.name))),
                 }
             }
             let Ok(piece) = timeout(self.silence, self.body.frame()).await else {

@@ -3,13 +3,13 @@
 use crate::AttemptClass;
 use crate::fault::Fault;
 use crate::ndjson::NdjsonDecoder;
-use crate::sse::SseDecoder;
+use crate::sse::SseFrames;
 
 /// One piece of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// A server-sent event; its name is empty when none was given.
-    Event { name: String, data: String },
+    /// The data of a server-sent event. Its name is not kept: every protocol says in the data too what it is.
+    Event(String),
     /// JSON that stood between events.
     Stray(String),
     /// A line of a stream of JSON values.
@@ -21,7 +21,7 @@ pub(crate) enum Frame {
 /// How a response is cut into frames.
 #[derive(Debug)]
 pub(crate) enum Framing {
-    Sse(SseDecoder),
+    Sse(SseFrames),
     Ndjson(NdjsonDecoder),
     Whole { body: Vec<u8>, max_bytes: usize, is_over: bool },
 }

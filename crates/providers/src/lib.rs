@@ -22,6 +22,8 @@ mod http_provider;
 mod ndjson;
 mod ollama;
 mod openai;
+#[cfg(test)]
+mod pieces;
 mod reading;
 mod retry_after;
 mod sse;

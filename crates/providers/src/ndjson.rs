@@ -56,6 +56,7 @@ impl NdjsonDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pieces::pieces;
     use proptest::prelude::*;
 
     fn decode(pieces: &[&[u8]]) -> Vec<Frame> {
@@ -87,16 +88,8 @@ mod tests {
             cuts in prop::collection::vec(1_usize..9, 1..20),
         ) {
             let stream = lines.join("\n");
-            let mut pieces = Vec::new();
-            let mut rest = stream.as_bytes();
-            let mut cuts = cuts.iter().cycle();
-            while !rest.is_empty() {
-                let (piece, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-                pieces.push(piece);
-                rest = later;
-            }
             let expected: Vec<_> = lines.into_iter().map(Frame::Line).collect();
-            prop_assert_eq!(decode(&pieces), expected);
+            prop_assert_eq!(decode(&pieces(stream.as_bytes(), &cuts)), expected);
         }
 
         #[test]

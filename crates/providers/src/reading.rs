@@ -4,7 +4,7 @@ use crate::decode::{Decode, Ending, Flow, check_not_empty};
 use crate::fault::Fault;
 use crate::frame::{Framing, too_large};
 use crate::ndjson::NdjsonDecoder;
-use crate::sse::SseDecoder;
+use crate::sse::SseFrames;
 use crate::transport::{Transport, content_type, not_begun, stopped};
 use crate::{AttemptClass, AttemptError, AttemptStream, Endpoint};
 use boca_core::{GenerationEvent, GenerationSummary, GenerationUpdate, ProviderKind, Timings};
@@ -217,7 +217,7 @@ impl Reading {
 /// How this response is cut into frames, by what it says of itself.
 fn framing(response: &Response, kind: ProviderKind, max_response_bytes: usize) -> Result<Framing, Fault> {
     let max_frame_bytes = max_response_bytes.min(MAX_FRAME_BYTES);
-    let sse = || Framing::Sse(SseDecoder::new(max_frame_bytes));
+    let sse = || Framing::Sse(SseFrames::new(max_frame_bytes));
     let ndjson = || Framing::Ndjson(NdjsonDecoder::new(max_frame_bytes));
     let whole = || Framing::whole(max_response_bytes);
     let Some(content_type) = content_type(response) else {

@@ -18,7 +18,7 @@ pub(crate) struct Decoder {
 impl Decode for Decoder {
     fn frame(&mut self, frame: Frame, events: &mut Vec<GenerationEvent>) -> Result<Flow, Fault> {
         let response: ChatResponse = match frame {
-            Frame::Line(text) | Frame::Whole(text) | Frame::Event { data: text, .. } => json(&text)?,
+            Frame::Line(text) | Frame::Whole(text) | Frame::Event(text) => json(&text)?,
             Frame::Stray(text) => return Err(error_body::stray(&text)),
         };
         if let Some(error) = &response.error {

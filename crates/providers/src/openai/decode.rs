@@ -23,11 +23,11 @@ pub(crate) struct Decoder {
 impl Decode for Decoder {
     fn frame(&mut self, frame: Frame, events: &mut Vec<GenerationEvent>) -> Result<Flow, Fault> {
         match frame {
-            Frame::Event { data, .. } | Frame::Line(data) if data.trim() == "[DONE]" => {
+            Frame::Event(data) | Frame::Line(data) if data.trim() == "[DONE]" => {
                 return Ok(Flow::Done);
             }
-            Frame::Event { data, .. } if data.trim().is_empty() => {}
-            Frame::Event { data, .. } | Frame::Line(data) => self.completion(json(&data)?, events)?,
+            Frame::Event(data) if data.trim().is_empty() => {}
+            Frame::Event(data) | Frame::Line(data) => self.completion(json(&data)?, events)?,
             Frame::Whole(text) => self.completion(json(&text)?, events)?,
             Frame::Stray(text) => return Err(error_body::stray(&text)),
         }
