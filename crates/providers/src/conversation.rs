@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 /// What a dialect encodes: the conversation, the tools, and everything that was decided about sampling.
 #[derive(Debug)]
 pub(crate) struct Ask<'a> {
-    /// All system turns, in order; `None` without any.
+    /// All system turns, in order; `None` when they say nothing.
     pub(crate) system: Option<String>,
     /// The other turns.
     pub(crate) turns: Vec<Turn<'a>>,
@@ -168,7 +168,7 @@ fn split(request: &GenerateRequest) -> Result<SplitConversation<'_>, Fault> {
             "needs at least one turn in `messages` that is not the system's",
         ));
     }
-    Ok((system, turns))
+    Ok((system.filter(|text| !text.is_empty()), turns))
 }
 
 fn tools(tools_json: &[String]) -> Result<Vec<Tool>, Fault> {

@@ -8,6 +8,7 @@
 mod anthropic;
 mod api_key;
 mod attempt;
+mod chat_protocol;
 mod conversation;
 mod decode;
 mod dialect;

@@ -58,7 +58,7 @@ pub(crate) fn encode<'a>(ask: &'a Ask<'a>, model: &'a str, stream: bool) -> Mess
             .collect(),
         prompt: Prompt {
             model,
-            system: ask.system.as_deref().filter(|text| !text.is_empty()),
+            system: ask.system.as_deref(),
             messages: messages(ask),
             tools: tools(ask),
             thinking,

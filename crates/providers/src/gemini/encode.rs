@@ -21,9 +21,11 @@ const HIGHEST_PENALTY: f64 = 1.99;
 /// out; the last one names tokens of the local vocabulary anyway.
 pub(crate) fn encode<'a>(ask: &'a Ask<'a>, model: &str) -> GenerateContentRequest<'a> {
     let generation = Generation::of_model(model);
-    let system = ask.system.as_deref().filter(|text| !text.is_empty());
     GenerateContentRequest {
-        system_instruction: system.map(|text| Content { role: None, parts: vec![text_part(text)] }),
+        system_instruction: ask
+            .system
+            .as_deref()
+            .map(|text| Content { role: None, parts: vec![text_part(text)] }),
         contents: contents(&ask.turns, generation),
         tools: tools(&ask.tools),
         generation_config: GenerationConfig {

@@ -1,6 +1,7 @@
 //! From an ask to the body of a request.
 
-use super::wire::{ChatRequest, Function, Message, Options, PastCall, PastFunction, Tool};
+use super::wire::{ChatRequest, Message, Options, PastCall, PastFunction};
+use crate::chat_protocol;
 use crate::conversation::{Ask, Thinking, Turn};
 use crate::float::decimal;
 
@@ -35,7 +36,7 @@ pub(crate) fn encode<'a>(
             (_, thinking) => Some(matches!(thinking, Thinking::On(_))),
         },
         format: ask.options.json_schema.as_ref(),
-        tools: tools(ask),
+        tools: chat_protocol::tools(ask),
         options: Options {
             num_predict: ask.max_tokens(0),
             temperature: sampling.temperature.map(decimal),
@@ -52,10 +53,9 @@ pub(crate) fn encode<'a>(
 }
 
 fn messages<'a>(ask: &'a Ask<'a>) -> Vec<Message<'a>> {
-    let system = ask.system.as_deref().filter(|text| !text.is_empty());
-    let system = system.map(|content| Message { role: "system", content, ..Message::default() });
-    let turns = ask.turns.iter().map(|turn| match turn {
-        Turn::User(content) => Message { role: "user", content, ..Message::default() },
+    let text = |role, content| Message { role, content, ..Message::default() };
+    chat_protocol::messages(ask, text, |turn| match turn {
+        Turn::User(content) => text("user", content),
         Turn::Assistant { text, reasoning, calls } => Message {
             role: "assistant",
             content: text,
@@ -68,23 +68,6 @@ fn messages<'a>(ask: &'a Ask<'a>) -> Vec<Message<'a>> {
                 .collect(),
             ..Message::default()
         },
-        Turn::ToolResult { name, content, .. } => {
-            Message { role: "tool", content, tool_name: Some(name), ..Message::default() }
-        }
-    });
-    let begun = Some(ask.request.answer_so_far.as_str()).filter(|text| !text.is_empty());
-    let begun = begun.map(|content| Message { role: "assistant", content, ..Message::default() });
-    system.into_iter().chain(turns).chain(begun).collect()
-}
-
-fn tools<'a>(ask: &'a Ask<'a>) -> Vec<Tool<'a>> {
-    let written = ask.tools.iter().map(|tool| Tool {
-        kind: "function",
-        function: Function {
-            name: &tool.name,
-            description: tool.description.as_deref().unwrap_or_default(),
-            parameters: tool.parameters(),
-        },
-    });
-    written.collect()
+        Turn::ToolResult { name, content, .. } => Message { tool_name: Some(name), ..text("tool", content) },
+    })
 }

@@ -1,5 +1,6 @@
 //! The bodies that are sent and that come back.
 
+use crate::chat_protocol::FunctionTool;
 use crate::decode::{count, or_default};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -19,7 +20,7 @@ pub(crate) struct ChatRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) format: Option<&'a Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) tools: Vec<Tool<'a>>,
+    pub(super) tools: Vec<FunctionTool<'a>>,
     pub(super) options: Options<'a>,
 }
 
@@ -44,20 +45,6 @@ pub(super) struct PastCall<'a> {
 pub(super) struct PastFunction<'a> {
     pub(super) name: &'a str,
     pub(super) arguments: &'a Map<String, Value>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Tool<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) function: Function<'a>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Function<'a> {
-    pub(super) name: &'a str,
-    pub(super) description: &'a str,
-    pub(super) parameters: Value,
 }
 
 #[derive(Debug, Default, Serialize)]

@@ -1,9 +1,10 @@
 //! From an ask to the body of a request.
 
 use super::request::{
-    ChatCompletionRequest, ChatTemplateArguments, Function, FunctionCall, Message, NamedSchema,
-    ResponseFormat, StreamOptions, Tool, ToolCall,
+    ChatCompletionRequest, ChatTemplateArguments, FunctionCall, Message, NamedSchema, ResponseFormat,
+    StreamOptions, ToolCall,
 };
+use crate::chat_protocol;
 use crate::conversation::{Ask, Thinking, Turn};
 use crate::float::decimal;
 
@@ -68,7 +69,7 @@ pub(crate) fn encode<'a>(
             kind: "json_schema",
             json_schema: NamedSchema { name: "answer", schema },
         }),
-        tools: tools(ask),
+        tools: chat_protocol::tools(ask),
         reasoning_effort: if thinks { effort(ask.thinking()) } else { None },
         chat_template_kwargs: match (flavour, ask.thinking()) {
             (Flavour::Openai, _) | (_, Thinking::Unsaid) => None,
@@ -102,10 +103,9 @@ fn effort(thinking: Thinking) -> Option<&'static str> {
 }
 
 fn messages<'a>(ask: &'a Ask<'a>) -> Vec<Message<'a>> {
-    let system = ask.system.as_deref().filter(|text| !text.is_empty());
-    let system = system.map(|content| Message { role: "system", content, ..Message::default() });
-    let turns = ask.turns.iter().map(|turn| match turn {
-        Turn::User(content) => Message { role: "user", content, ..Message::default() },
+    let text = |role, content| Message { role, content, ..Message::default() };
+    chat_protocol::messages(ask, text, |turn| match turn {
+        Turn::User(content) => text("user", content),
         Turn::Assistant { text, calls, .. } => Message {
             role: "assistant",
             content: text,
@@ -123,22 +123,7 @@ fn messages<'a>(ask: &'a Ask<'a>) -> Vec<Message<'a>> {
             ..Message::default()
         },
         Turn::ToolResult { call_id, content, .. } => {
-            Message { role: "tool", content, tool_call_id: Some(call_id), ..Message::default() }
+            Message { tool_call_id: Some(call_id), ..text("tool", content) }
         }
-    });
-    let begun = Some(ask.request.answer_so_far.as_str()).filter(|text| !text.is_empty());
-    let begun = begun.map(|content| Message { role: "assistant", content, ..Message::default() });
-    system.into_iter().chain(turns).chain(begun).collect()
-}
-
-fn tools<'a>(ask: &'a Ask<'a>) -> Vec<Tool<'a>> {
-    let written = ask.tools.iter().map(|tool| Tool {
-        kind: "function",
-        function: Function {
-            name: &tool.name,
-            description: tool.description.as_deref(),
-            parameters: tool.parameters(),
-        },
-    });
-    written.collect()
+    })
 }

@@ -1,5 +1,6 @@
 //! The body that is sent.
 
+use crate::chat_protocol::FunctionTool;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,7 +47,7 @@ pub(crate) struct ChatCompletionRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) response_format: Option<ResponseFormat<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) tools: Vec<Tool<'a>>,
+    pub(super) tools: Vec<FunctionTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_effort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,19 +105,4 @@ pub(super) struct ResponseFormat<'a> {
 pub(super) struct NamedSchema<'a> {
     pub(super) name: &'static str,
     pub(super) schema: &'a Value,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Tool<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) function: Function<'a>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Function<'a> {
-    pub(super) name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) description: Option<&'a str>,
-    pub(super) parameters: Value,
 }
