@@ -46,7 +46,7 @@ impl Ending {
 
 /// Turns the frames of one response into events. Pure: no clock, no I/O.
 pub(crate) trait Decode: Send {
-    /// Takes one frame; what it says is put into `events`.
+    /// Takes one frame; what it says is put into `events`. Empty texts among them are left out by the caller.
     fn frame(&mut self, frame: Frame, events: &mut Vec<GenerationEvent>) -> Result<Flow, Fault>;
 
     /// What was counted so far.
@@ -97,16 +97,6 @@ pub(crate) fn json<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     })
 }
 
-/// A tool call's arguments as JSON text of one object.
-pub(crate) fn arguments_json(text: &str) -> Result<String, Fault> {
-    if text.trim().is_empty() {
-        return Ok("{}".into());
-    }
-    let arguments: serde_json::Map<String, Value> = serde_json::from_str(text)
-        .map_err(|_| Fault::malformed("called a tool with arguments that are no JSON object"))?;
-    Ok(Value::Object(arguments).to_string())
-}
-
 /// A count that servers write as an integer, a float, text or null; anything else counts as nothing.
 pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let value = Option::<Value>::deserialize(deserializer)?;
@@ -151,15 +141,6 @@ mod tests {
             (r#"{"n":[1]}"#, 0),
         ] {
             assert_eq!(serde_json::from_str::<Counted>(text).unwrap().n, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn arguments_are_one_object() {
-        assert_eq!(arguments_json(r#"{ "b": 1, "a": 2 }"#).unwrap(), r#"{"b":1,"a":2}"#);
-        assert_eq!(arguments_json("").unwrap(), "{}");
-        for bad in ["[1]", "\"a\"", "{", "null"] {
-            assert!(arguments_json(bad).is_err(), "{bad}");
         }
     }
 }

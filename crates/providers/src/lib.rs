@@ -28,6 +28,7 @@ mod pieces;
 mod reading;
 mod retry_after;
 mod sse;
+mod tool_call;
 mod transport;
 
 pub use api_key::ApiKey;

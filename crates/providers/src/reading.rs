@@ -155,7 +155,11 @@ impl Reading {
         piece
     }
 
-    fn note(&mut self, events: Vec<GenerationEvent>) {
+    fn note(&mut self, mut events: Vec<GenerationEvent>) {
+        events.retain(|event| match event {
+            GenerationEvent::Text(text) | GenerationEvent::Reasoning(text) => !text.is_empty(),
+            _ => true,
+        });
         if events.is_empty() {
             return;
         }

@@ -1,15 +1,13 @@
 //! From frames of a response to events.
 
 use super::response::{Block, Delta, Message, StreamEvent, TokenUsage};
-use crate::decode::{Decode, Ending, Flow, arguments_json, json, truncated};
+use crate::decode::{Decode, Ending, Flow, json, truncated};
 use crate::error_body;
 use crate::fault::Fault;
 use crate::frame::Frame;
-use boca_core::{FinishReason, GenerationEvent, ToolCall, Usage};
+use crate::tool_call;
+use boca_core::{FinishReason, GenerationEvent, Usage};
 use std::collections::BTreeMap;
-
-/// More calls in one answer are taken for nonsense.
-const MAX_CALLS: usize = 128;
 
 /// Reads the response of one ask, streamed or not.
 #[derive(Debug, Default)]
@@ -134,10 +132,8 @@ impl Decoder {
 
     fn begin(&mut self, index: u32, block: Block, events: &mut Vec<GenerationEvent>) -> Result<(), Fault> {
         match &*block.kind {
-            "tool_use" if self.open_calls.len() == MAX_CALLS => {
-                Err(Fault::malformed(format!("called more than {MAX_CALLS} tools at once")))
-            }
             "tool_use" => {
+                tool_call::check_room(self.open_calls.len())?;
                 // A streamed block begins with an empty object, which its pieces replace.
                 let arguments = block.input.filter(|input| input.as_object().is_none_or(|o| !o.is_empty()));
                 let arguments = arguments.map(|input| input.to_string()).unwrap_or_default();
@@ -146,7 +142,7 @@ impl Decoder {
             }
             _ => {
                 self.text(block.text, events);
-                reasoning(block.thinking, events);
+                events.push(GenerationEvent::Reasoning(block.thinking));
                 Ok(())
             }
         }
@@ -155,7 +151,7 @@ impl Decoder {
     fn delta(&mut self, index: u32, delta: Delta, events: &mut Vec<GenerationEvent>) -> Result<(), Fault> {
         match &*delta.kind {
             "text_delta" => self.text(delta.text, events),
-            "thinking_delta" => reasoning(delta.thinking, events),
+            "thinking_delta" => events.push(GenerationEvent::Reasoning(delta.thinking)),
             "input_json_delta" => {
                 let call = self.open_calls.get_mut(&index);
                 let call =
@@ -170,12 +166,8 @@ impl Decoder {
 
     fn close(&mut self, index: u32, events: &mut Vec<GenerationEvent>) -> Result<(), Fault> {
         let Some(call) = self.open_calls.remove(&index) else { return Ok(()) };
-        if call.name.is_empty() {
-            return Err(Fault::malformed("called a tool without a name"));
-        }
         self.has_tool_calls = true;
-        let arguments_json = arguments_json(&call.arguments)?;
-        events.push(GenerationEvent::ToolCall(ToolCall { name: call.name, arguments_json }));
+        events.push(GenerationEvent::ToolCall(tool_call::from_pieces(call.name, &call.arguments)?));
         Ok(())
     }
 
@@ -191,9 +183,7 @@ impl Decoder {
             text = rest;
             self.unsent_space.remove(0);
         }
-        if !text.is_empty() {
-            events.push(GenerationEvent::Text(text.to_owned()));
-        }
+        events.push(GenerationEvent::Text(text.to_owned()));
     }
 
     /// Counts are running totals; a later event leaves out what does not change.
@@ -206,11 +196,5 @@ impl Decoder {
         counted.output_tokens = counted.output_tokens.max(usage.output_tokens);
         let thinking = &mut counted.output_tokens_details.thinking_tokens;
         *thinking = (*thinking).max(usage.output_tokens_details.thinking_tokens);
-    }
-}
-
-fn reasoning(text: String, events: &mut Vec<GenerationEvent>) {
-    if !text.is_empty() {
-        events.push(GenerationEvent::Reasoning(text));
     }
 }

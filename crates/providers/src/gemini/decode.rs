@@ -9,7 +9,7 @@ use crate::AttemptClass;
 use crate::decode::{Decode, Ending, Flow, json, truncated};
 use crate::fault::Fault;
 use crate::frame::Frame;
-use boca_core::{FinishReason, GenerationEvent, TokenLogprob, ToolCall, TopLogprob, Usage};
+use boca_core::{FinishReason, GenerationEvent, TokenLogprob, TopLogprob, Usage};
 
 /// Reads the response of one ask, streamed or not.
 #[derive(Debug, Default)]
@@ -119,20 +119,18 @@ impl Decoder {
         }
         // Only one candidate is asked for.
         for candidate in chunk.candidates.into_iter().filter(|candidate| candidate.index == 0) {
-            self.candidate(candidate, events);
+            self.candidate(candidate, events)?;
         }
         Ok(())
     }
 
-    fn candidate(&mut self, candidate: Candidate, events: &mut Vec<GenerationEvent>) {
+    fn candidate(&mut self, candidate: Candidate, events: &mut Vec<GenerationEvent>) -> Result<(), Fault> {
         for part in candidate.content.unwrap_or_default().parts {
             if let Some(call) = part.function_call {
                 self.has_tool_calls = true;
-                let arguments_json = serde_json::Value::Object(call.args).to_string();
-                events.push(GenerationEvent::ToolCall(ToolCall { name: call.name, arguments_json }));
+                events.push(GenerationEvent::ToolCall(call.into_call()?));
             }
             match part.text {
-                Some(text) if text.is_empty() => {}
                 Some(text) if part.thought => events.push(GenerationEvent::Reasoning(text)),
                 Some(text) => events.push(GenerationEvent::Text(text)),
                 None => {}
@@ -147,6 +145,7 @@ impl Decoder {
             details.retain(|detail| !detail.is_empty());
             self.finish = Some(Finish { reason, details: details.join("; ") });
         }
+        Ok(())
     }
 
     /// Every chunk counts anew, and some counts come late or are left out of later chunks.

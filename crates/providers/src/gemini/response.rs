@@ -2,8 +2,9 @@
 //! an answer.
 
 use crate::decode::{count, or_default};
+use crate::tool_call::CalledFunction;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A whole response, or one chunk of a stream.
 #[derive(Debug, Default, Deserialize)]
@@ -43,16 +44,7 @@ pub(super) struct Part {
     pub(super) text: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) thought: bool,
-    pub(super) function_call: Option<FunctionCall>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct FunctionCall {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) name: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) args: Map<String, Value>,
+    pub(super) function_call: Option<CalledFunction>,
 }
 
 #[derive(Debug, Default, Deserialize)]

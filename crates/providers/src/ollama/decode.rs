@@ -5,7 +5,7 @@ use crate::decode::{Decode, Ending, Flow, json, truncated};
 use crate::error_body;
 use crate::fault::Fault;
 use crate::frame::Frame;
-use boca_core::{FinishReason, GenerationEvent, ToolCall, Usage};
+use boca_core::{FinishReason, GenerationEvent, Usage};
 use std::time::Duration;
 
 /// Reads the response of one ask, streamed or not.
@@ -17,28 +17,19 @@ pub(crate) struct Decoder {
 
 impl Decode for Decoder {
     fn frame(&mut self, frame: Frame, events: &mut Vec<GenerationEvent>) -> Result<Flow, Fault> {
-        let response: ChatResponse = match frame {
+        let mut response: ChatResponse = match frame {
             Frame::Line(text) | Frame::Whole(text) | Frame::Event(text) => json(&text)?,
             Frame::Stray(text) => return Err(error_body::stray(&text)),
         };
         if let Some(error) = &response.error {
             return Err(error_body::in_stream(&serde_json::json!({ "error": error })));
         }
-        if !response.message.thinking.is_empty() {
-            events.push(GenerationEvent::Reasoning(response.message.thinking.clone()));
-        }
-        if !response.message.content.is_empty() {
-            events.push(GenerationEvent::Text(response.message.content.clone()));
-        }
-        for call in &response.message.tool_calls {
-            if call.function.name.is_empty() {
-                return Err(Fault::malformed("called a tool without a name"));
-            }
+        let message = std::mem::take(&mut response.message);
+        events.push(GenerationEvent::Reasoning(message.thinking));
+        events.push(GenerationEvent::Text(message.content));
+        for call in message.tool_calls {
             self.has_tool_calls = true;
-            events.push(GenerationEvent::ToolCall(ToolCall {
-                name: call.function.name.clone(),
-                arguments_json: serde_json::Value::Object(call.function.arguments.clone()).to_string(),
-            }));
+            events.push(GenerationEvent::ToolCall(call.function.into_call()?));
         }
         if response.done {
             self.last = Some(response);

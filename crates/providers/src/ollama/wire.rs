@@ -2,6 +2,7 @@
 
 use crate::chat_protocol::FunctionTool;
 use crate::decode::{count, or_default};
+use crate::tool_call::CalledFunction;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -107,15 +108,6 @@ pub(super) struct ResponseMessage {
 pub(super) struct ToolCall {
     #[serde(deserialize_with = "or_default")]
     pub(super) function: CalledFunction,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct CalledFunction {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) name: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) arguments: Map<String, Value>,
 }
 
 /// What `/api/tags` answers.

@@ -111,12 +111,8 @@ impl Decoder {
     fn delta(&mut self, delta: Delta, events: &mut Vec<GenerationEvent>) -> Result<(), Fault> {
         // A server that fills both names fills them with the same text.
         let reasoning = delta.reasoning.filter(|text| !text.is_empty()).or(delta.reasoning_content);
-        if let Some(reasoning) = reasoning.filter(|text| !text.is_empty()) {
-            events.push(GenerationEvent::Reasoning(reasoning));
-        }
-        if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
-            events.push(GenerationEvent::Text(text));
-        }
+        events.extend(reasoning.map(GenerationEvent::Reasoning));
+        events.extend(delta.content.map(GenerationEvent::Text));
         if let Some(refusal) = delta.refusal {
             self.refusal.push_str(&refusal);
         }

@@ -1,13 +1,10 @@
 //! Tool calls that arrive in pieces.
 
 use super::response::ToolCallDelta;
-use crate::decode::arguments_json;
 use crate::fault::Fault;
+use crate::tool_call;
 use boca_core::ToolCall;
 use serde_json::Value;
-
-/// More calls in one answer are taken for nonsense.
-const MAX_CALLS: usize = 128;
 
 /// The calls of one answer, in the order in which they began.
 #[derive(Debug, Default)]
@@ -33,10 +30,8 @@ impl ToolCalls {
     pub(super) fn add(&mut self, delta: ToolCallDelta) -> Result<(), Fault> {
         let at = match self.place_of(&delta) {
             Some(at) => at,
-            None if self.parts.len() == MAX_CALLS => {
-                return Err(Fault::malformed(format!("called more than {MAX_CALLS} tools at once")));
-            }
             None => {
+                tool_call::check_room(self.parts.len())?;
                 let id = delta.id.filter(|id| !id.is_empty());
                 self.parts.push(Part {
                     index: delta.index,
@@ -62,13 +57,7 @@ impl ToolCalls {
 
     /// The whole calls.
     pub(super) fn finish(&mut self) -> Result<Vec<ToolCall>, Fault> {
-        let whole = |part: Part| {
-            if part.name.is_empty() {
-                return Err(Fault::malformed("called a tool without a name"));
-            }
-            Ok(ToolCall { name: part.name, arguments_json: arguments_json(&part.arguments)? })
-        };
-        self.parts.drain(..).map(whole).collect()
+        self.parts.drain(..).map(|part| tool_call::from_pieces(part.name, &part.arguments)).collect()
     }
 
     /// The call that this piece goes on with; `None` when it begins one.
