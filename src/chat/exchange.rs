@@ -38,6 +38,8 @@ pub(crate) enum ExchangeEvent {
     Reasoning(String),
     /// More text.
     Text(String),
+    /// The answer begins anew; says why.
+    Restart(String),
     /// The answer is complete and stored.
     Finished(Box<Reply>),
     /// There is no answer, or not all of it.
@@ -224,6 +226,11 @@ impl Run {
                 Some(Ok(AnswerEvent::Text(more))) => {
                     outcome.text.push_str(&more);
                     self.tell(ExchangeEvent::Text(more)).await;
+                }
+                Some(Ok(AnswerEvent::Restart(reason))) => {
+                    outcome.reasoning.clear();
+                    outcome.text.clear();
+                    self.tell(ExchangeEvent::Restart(reason)).await;
                 }
                 Some(Ok(AnswerEvent::Done(answer))) => {
                     outcome.answer = Some(answer);

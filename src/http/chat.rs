@@ -88,7 +88,8 @@ async fn whole(
             ExchangeEvent::Accepted
             | ExchangeEvent::Source(_)
             | ExchangeEvent::Reasoning(_)
-            | ExchangeEvent::Text(_) => {}
+            | ExchangeEvent::Text(_)
+            | ExchangeEvent::Restart(_) => {}
         }
     }
     Err(context.fail(lost()))
@@ -114,6 +115,9 @@ async fn stream(
             Encoded::Event(text_of(&StreamEvent::Reasoning(TextDelta { text })))
         }
         ExchangeEvent::Text(text) => Encoded::Event(text_of(&StreamEvent::Token(TextDelta { text }))),
+        ExchangeEvent::Restart(reason) => {
+            Encoded::Event(text_of(&StreamEvent::Restart(boca_api::sse::Restart { reason })))
+        }
         ExchangeEvent::Finished(reply) => {
             let done = response(*reply, session_id.as_str(), &parts, &context);
             Encoded::Last(text_of(&StreamEvent::Done(Box::new(done))))
@@ -157,7 +161,12 @@ async fn first_events(
             Some(ExchangeEvent::Accepted) => continue,
             // The prompt was read, so it fits.
             Some(ExchangeEvent::Source(ref trace)) => trace.usage.prompt_tokens > 0,
-            Some(ExchangeEvent::Reasoning(_) | ExchangeEvent::Text(_) | ExchangeEvent::Finished(_)) => true,
+            Some(
+                ExchangeEvent::Reasoning(_)
+                | ExchangeEvent::Text(_)
+                | ExchangeEvent::Restart(_)
+                | ExchangeEvent::Finished(_),
+            ) => true,
         };
         early.extend(event);
         if is_under_way {

@@ -12,7 +12,8 @@ const SHARE_OF_HELPERS: u32 = 4;
 
 /// How a collection ended.
 enum Collected {
-    /// This part is the answer whatever the others say; its text is shown while it comes.
+    /// This part is the answer whatever the others say; its text is shown while it comes. The others go on until it has
+    /// ended well, in case that it does not.
     Decided(usize),
     /// These have good answers, in the order of preference.
     Good(Vec<usize>),
@@ -24,7 +25,7 @@ impl Conductor {
         self.ask_all();
         let wait_for_all = self.question.manner.waits_for_all;
         let good = match self.collect(wait_for_all, true).await? {
-            Collected::Decided(place) => return self.answer_from(place).await,
+            Collected::Decided(place) => return self.answer_from_lead(place).await,
             Collected::Good(good) => good,
         };
         if good.is_empty() {
@@ -136,7 +137,7 @@ impl Conductor {
     }
 
     /// The parts in the order in which their answers are preferred.
-    fn order(&self) -> Vec<usize> {
+    pub(super) fn order(&self) -> Vec<usize> {
         if self.question.manner.select_by != SelectBy::Record {
             return (0..self.parts.len()).collect();
         }

@@ -234,8 +234,23 @@ impl Conductor {
         }
     }
 
-    /// From now on the text of this part is the answer; what it has said so far is shown at once.
+    /// From now on the text of this part is the answer. Whatever was shown before is taken back.
     pub(super) fn show(&mut self, place: usize) {
+        if let Some(before) = self.shown.writer
+            && self.shown.first.is_some()
+        {
+            let (before, name) = (&self.parts[before].facts.name, &self.parts[place].facts.name);
+            let reason =
+                format!("`{before}` broke off; the answer of `{name}` takes the place of its beginning");
+            self.out.restart(&reason);
+            self.shown = Shown::default();
+            self.because(reason);
+        }
+        self.show_more_by(place);
+    }
+
+    /// From now on this part's text is added to what was shown; what it has said so far is shown at once.
+    pub(super) fn show_more_by(&mut self, place: usize) {
         self.shown.writer = Some(place);
         let (reasoning, text) = (self.parts[place].reasoning.clone(), self.parts[place].text.clone());
         self.show_reasoning(&reasoning);
@@ -262,6 +277,16 @@ impl Conductor {
     pub(super) fn cut_off_all_but(&mut self, kept: Option<usize>) {
         for (place, part) in self.parts.iter_mut().enumerate() {
             if Some(place) != kept && part.cut_off() {
+                self.out.source(&part.trace);
+            }
+        }
+    }
+
+    /// Cuts off the answer that the source at `place` still writes.
+    pub(super) fn cut_off_answer_of(&mut self, place: usize) {
+        let name = self.question.sources.sources()[place].facts().name;
+        for part in &mut self.parts {
+            if part.facts.name == name && part.cut_off() {
                 self.out.source(&part.trace);
             }
         }

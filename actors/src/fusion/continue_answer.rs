@@ -2,16 +2,57 @@
 
 use super::conductor::{Conductor, Happened, Stop};
 use super::helpers::derived_id;
-use super::part::{News, now};
+use super::part::{News, Part, now};
 use boca_core::fusion::continuation;
 use boca_core::{Answer, ErrorCode, Failure, FinishReason, GenerateRequest, Seam, SourceRole};
 
 impl Conductor {
-    /// The text of the part at `place` is the answer: shows it as it comes, to its end. When it breaks off after some
-    /// of it was shown, another goes on from exactly there, if there is one who can.
+    /// The text of the part at `place` is the answer, and nobody else's: the others are cut off.
     pub(super) async fn answer_from(&mut self, place: usize) -> Result<Answer, Stop> {
-        self.show(place);
         self.cut_off_all_but(Some(place));
+        self.answer_from_lead(place).await
+    }
+
+    /// The text of the part at `place` is the answer, unless it breaks off and nobody can go on: then the answer of
+    /// another who was asked takes its place, from the beginning.
+    pub(super) async fn answer_from_lead(&mut self, place: usize) -> Result<Answer, Stop> {
+        let mut end = self.write_out(place).await;
+        while let Err(Stop::Failed(failure)) = &end
+            && may_be_replaced(failure)
+            && let Some(survivor) = self.survivor()
+        {
+            end = match self.until_spoken(survivor, None).await? {
+                Ok(()) => self.write_out(survivor).await,
+                Err(failure) => Err(Stop::Failed(failure)),
+            };
+        }
+        match end {
+            Err(Stop::Failed(failure)) if may_be_replaced(&failure) && self.n_failed_answers() > 1 => {
+                Err(Stop::Failed(self.nobody()))
+            }
+            end => end,
+        }
+    }
+
+    fn n_failed_answers(&self) -> usize {
+        let has_failed = |part: &&Part| part.trace.role == SourceRole::Answer && part.trace.failure.is_some();
+        self.parts.iter().filter(has_failed).count()
+    }
+
+    /// Who was asked the same and has a whole answer, or may still have one.
+    fn survivor(&self) -> Option<usize> {
+        let order =
+            self.order().into_iter().filter(|place| self.parts[*place].trace.role == SourceRole::Answer);
+        let order: Vec<usize> = order.collect();
+        let whole = |place: &usize| self.parts[*place].is_good() && self.parts[*place].has_spoken();
+        let working = |place: &usize| self.parts[*place].is_working();
+        order.iter().copied().find(whole).or_else(|| order.iter().copied().find(working))
+    }
+
+    /// Shows the text of the part at `place` as it comes, to its end. When it breaks off after some of it was shown,
+    /// another goes on from exactly there, if there is one who can.
+    pub(super) async fn write_out(&mut self, place: usize) -> Result<Answer, Stop> {
+        self.show(place);
         let Err(failure) = self.read_to_end(place).await? else { return Ok(self.answer(place)) };
         if self.shown.text.trim().is_empty() {
             return Err(Stop::Failed(failure));
@@ -49,12 +90,14 @@ impl Conductor {
             ..broken_request.clone()
         };
         let at_byte = self.shown.text.len() as u64;
+        // Whoever goes on has better to do than an answer of its own.
+        self.cut_off_answer_of(source);
         let place = self.ask_helper(source, request, SourceRole::Continuation, self.question.deadline);
         let to = self.parts[place].facts.name.clone();
         self.because(format!("`{to}` goes on from there"));
         self.trace.seam = Some(Seam { at_byte, from: from.clone(), to: to.clone() });
         // Its text is the rest, so it is added to what was shown.
-        self.show(place);
+        self.show_more_by(place);
         match self.read_to_end(place).await? {
             Ok(()) => Ok(self.continued_answer(broken, place)),
             Err(failure) if failure.code == ErrorCode::DeadlineExceeded => {
@@ -63,6 +106,7 @@ impl Conductor {
                 Ok(Answer { finish_reason: FinishReason::Deadline, ..answer })
             }
             Err(second) => {
+                self.trace.seam = None;
                 let message = format!("`{from}` broke off: {failure}; `{to}` could not go on: {second}");
                 Err(Stop::Failed(Failure { message, ..second }))
             }
@@ -85,4 +129,9 @@ impl Conductor {
             }
         }
     }
+}
+
+/// Whether somebody else's answer helps: not when it is the question that is to end.
+pub(super) fn may_be_replaced(failure: &Failure) -> bool {
+    !matches!(failure.code, ErrorCode::Cancelled | ErrorCode::ShuttingDown)
 }

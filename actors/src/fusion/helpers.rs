@@ -1,6 +1,7 @@
 //! Judge and synthesizer.
 
 use super::conductor::{Conductor, Stop};
+use super::continue_answer::may_be_replaced;
 use super::part::now;
 use boca_core::fusion::{FusionPrompt, helper, judge_prompt, merge_prompt, read_verdict};
 use boca_core::{Answer, Failure, GenerateRequest, RequestId, SamplingOverrides, SourceRole, Strategy};
@@ -81,7 +82,7 @@ impl Conductor {
     }
 
     /// Lets a synthesizer write one answer from the good parts, given in the order of preference, and shows it as it
-    /// comes. When it fails before it has said anything, the preferred one is taken.
+    /// comes. When it fails and nobody can go on, the preferred one is taken.
     pub(super) async fn merge(&mut self, good: &[usize]) -> Result<Answer, Stop> {
         let why_not = match self.ask_synthesizer(good).await? {
             Ok(answer) => return Ok(answer),
@@ -110,7 +111,7 @@ impl Conductor {
         };
         let place = self.ask_helper(source, request, SourceRole::Synthesizer, self.question.deadline);
         let name = self.parts[place].facts.name.clone();
-        let answer = self.answer_from(place).await;
+        let answer = self.write_out(place).await;
         let is_empty = self.shown.text.trim().is_empty();
         match answer {
             Ok(_) if is_empty => Ok(Err(format!("the answer of `{name}` was empty"))),
@@ -120,7 +121,9 @@ impl Conductor {
                 self.trace.judged_by = Some(name);
                 Ok(Ok(Answer { trace: self.trace.clone(), ..answer }))
             }
-            Err(Stop::Failed(failure)) if is_empty => Ok(Err(format!("`{name}` failed: {failure}"))),
+            Err(Stop::Failed(failure)) if may_be_replaced(&failure) => {
+                Ok(Err(format!("`{name}` failed: {failure}")))
+            }
             Err(stop) => Err(stop),
         }
     }

@@ -16,6 +16,8 @@ mod shapes;
 mod tests;
 #[cfg(test)]
 mod tests_ends;
+#[cfg(test)]
+mod tests_survivors;
 mod track_records;
 
 pub(crate) use conductor::{Conductor, Question, candidate};

@@ -56,6 +56,11 @@ impl Outbox {
         }
     }
 
+    /// What was shown so far counts no more.
+    pub(crate) fn restart(&self, reason: &str) {
+        self.lock().events.push_back(Ok(AnswerEvent::Restart(reason.to_owned())));
+    }
+
     /// The end.
     pub(crate) fn end(&self, end: Result<Answer, Failure>) {
         self.lock().events.push_back(end.map(|answer| AnswerEvent::Done(Box::new(answer))));

@@ -200,12 +200,15 @@ pub(super) struct Told {
 impl Told {
     pub(super) fn answer(&self) -> &Answer {
         let answer = self.end.as_ref().unwrap_or_else(|failure| panic!("no answer: {failure}"));
-        // The text of an answer is what was shown of it, whatever happened on the way.
-        let shown: String = self
-            .events
-            .iter()
-            .filter_map(|event| if let AnswerEvent::Text(text) = event { Some(text.as_str()) } else { None })
-            .collect();
+        // The text of an answer is what was shown of it since its last beginning, whatever happened on the way.
+        let mut shown = String::new();
+        for event in &self.events {
+            match event {
+                AnswerEvent::Text(more) => shown.push_str(more),
+                AnswerEvent::Restart(_) => shown.clear(),
+                _ => {}
+            }
+        }
         assert_eq!(shown, answer.text);
         answer
     }

@@ -1,6 +1,7 @@
 //! One source, one after the other, and the race.
 
 use super::conductor::{Conductor, Happened, Stop};
+use super::continue_answer::may_be_replaced;
 use super::part::{News, now};
 use boca_core::{Answer, ErrorCode, Failure};
 use std::time::Instant;
@@ -25,30 +26,57 @@ impl Conductor {
             let time_left = self.question.deadline.saturating_duration_since(now());
             let patience = (n_left > 1).then(|| now() + time_left / n_left);
             let place = self.ask_one(*source, self.question.deadline);
-            match self.until_spoken(place, patience).await? {
-                Ok(()) => return self.answer_from(place).await,
-                Err(failure) => {
-                    let name = self.parts[place].facts.name.clone();
-                    self.because(format!("`{name}` gave no answer: {failure}"));
-                }
-            }
+            let failure = match self.until_spoken(place, patience).await? {
+                Ok(()) => match self.answer_from(place).await {
+                    Err(Stop::Failed(failure)) if may_be_replaced(&failure) => failure,
+                    end => return end,
+                },
+                Err(failure) => failure,
+            };
+            let name = self.parts[place].facts.name.clone();
+            self.because(format!("`{name}` gave no answer: {failure}"));
         }
         Err(Stop::Failed(self.nobody()))
     }
 
-    /// All at once; the first to say something answers, and the others are cancelled at once: its text is shown, so
-    /// nobody else's can be the answer any more.
+    /// All at once; the first to say something answers, and the others are cancelled at once. When it breaks off and
+    /// nobody can go on, those who were cancelled for it race again.
     pub(super) async fn race(&mut self) -> Result<Answer, Stop> {
-        self.ask_all();
+        let mut runners = self.question.plan.asked.clone();
         loop {
-            let winner = self.parts.iter().position(|part| part.has_spoken());
-            if let Some(winner) = winner {
-                let name = self.parts[winner].facts.name.clone();
-                self.because(format!("`{name}` was the first to answer"));
-                return self.answer_from(winner).await;
+            let n_before = self.parts.len();
+            for source in &runners {
+                self.ask_one(*source, self.question.deadline);
             }
-            if !self.parts.iter().any(|part| part.is_working()) {
+            let Some(winner) = self.first_to_speak(n_before).await? else {
                 return Err(Stop::Failed(self.nobody()));
+            };
+            let name = self.parts[winner].facts.name.clone();
+            self.because(format!("`{name}` was the first to answer"));
+            match self.answer_from(winner).await {
+                Err(Stop::Failed(failure)) if may_be_replaced(&failure) => {
+                    runners.retain(|source| !self.has_failed(*source));
+                    if runners.is_empty() {
+                        return Err(Stop::Failed(self.nobody_answered(failure)));
+                    }
+                }
+                end => return end,
+            }
+        }
+    }
+
+    /// Whether the source at `place` has failed at anything here.
+    fn has_failed(&self, place: usize) -> bool {
+        let name = self.question.sources.sources()[place].facts().name;
+        self.parts.iter().any(|part| part.facts.name == name && part.trace.failure.is_some())
+    }
+
+    /// The first of the parts from `n_before` on to say something; `None` when all of them failed.
+    async fn first_to_speak(&mut self, n_before: usize) -> Result<Option<usize>, Stop> {
+        loop {
+            let winner = (n_before..self.parts.len()).find(|place| self.parts[*place].has_spoken());
+            if winner.is_some() || !self.parts.iter().any(|part| part.is_working()) {
+                return Ok(winner);
             }
             if let Happened::News(place, News::Finished) = self.next(None).await? {
                 self.reject_if_empty(place);
@@ -57,7 +85,7 @@ impl Conductor {
     }
 
     /// Waits until a part has said something that can be shown. The inner error says why it has not.
-    async fn until_spoken(
+    pub(super) async fn until_spoken(
         &mut self,
         place: usize,
         patience: Option<Instant>,

@@ -23,6 +23,9 @@ pub enum StreamEvent {
     Reasoning(TextDelta),
     /// More text of the answer. Whole characters, though not always whole words.
     Token(TextDelta),
+    /// What came so far, thinking and text, is not the answer: whoever wrote it broke off, and another's answer follows
+    /// from its beginning. A client takes back what it has shown.
+    Restart(Restart),
     /// The answer is complete and stored.
     Done(Box<ChatResponse>),
     /// There will be no complete answer. What was sent before is not stored.
@@ -36,6 +39,13 @@ pub struct Started {
     pub request_id: String,
     /// The conversation it belongs to.
     pub session_id: String,
+}
+
+/// The answer begins anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// Why, in one sentence.
+    pub reason: String,
 }
 
 /// More text.
@@ -53,6 +63,7 @@ impl StreamEvent {
             Self::Source(_) => "source",
             Self::Reasoning(_) => "reasoning",
             Self::Token(_) => "token",
+            Self::Restart(_) => "restart",
             Self::Done(_) => "done",
             Self::Error(_) => "error",
         }
@@ -72,6 +83,7 @@ impl StreamEvent {
             Self::Started(body) => serde_json::to_string(body),
             Self::Source(body) => serde_json::to_string(body),
             Self::Reasoning(body) | Self::Token(body) => serde_json::to_string(body),
+            Self::Restart(body) => serde_json::to_string(body),
             Self::Done(body) => serde_json::to_string(body),
             Self::Error(body) => serde_json::to_string(body),
         }?;
@@ -88,6 +100,7 @@ impl StreamEvent {
             "source" => Self::Source(serde_json::from_str(data)?),
             "reasoning" => Self::Reasoning(serde_json::from_str(data)?),
             "token" => Self::Token(serde_json::from_str(data)?),
+            "restart" => Self::Restart(serde_json::from_str(data)?),
             "done" => Self::Done(serde_json::from_str(data)?),
             "error" => Self::Error(serde_json::from_str(data)?),
             _ => return Ok(None),

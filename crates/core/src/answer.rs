@@ -166,6 +166,9 @@ pub enum AnswerEvent {
     Reasoning(String),
     /// More text of the answer being shown.
     Text(String),
+    /// What was shown so far, thinking and text, is not the answer: its writer broke off, and somebody else's answer
+    /// takes its place from the beginning. Says why.
+    Restart(String),
     /// The answer is complete; the last event of a good stream.
     Done(Box<Answer>),
 }

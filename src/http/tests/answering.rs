@@ -50,7 +50,7 @@ async fn a_stream_says_the_same_piece_by_piece() {
             StreamEvent::Reasoning(more) => reasoning.push_str(&more.text),
             StreamEvent::Done(answer) => done = Some(answer),
             StreamEvent::Started(started) => assert_eq!(started.session_id, "s"),
-            StreamEvent::Source(_) => {}
+            StreamEvent::Source(_) | StreamEvent::Restart(_) => {}
             StreamEvent::Error(error) => panic!("{error:?}"),
         }
     }

@@ -138,6 +138,40 @@ fn the_model_here_finishes_what_a_cloud_began() {
 }
 
 #[test]
+fn a_survivor_takes_the_place_of_an_answer_that_nobody_can_finish() {
+    let (home, clouds) = (Home::new(), Clouds::start());
+    let fusion =
+        "[fusion]\nselect_by = \"preferred\"\npreferred = [\"alpha\"]\nfinish_broken_answers = false";
+    let daemon = daemon_with(&home, &clouds.config(fusion));
+    clouds
+        .a
+        .fake()
+        .set(Behaviour::text("I think that it is Lyon, or perhaps it is not.").with_fault(Fault::Reset(4)));
+    let body = with(asking("collaborative"), json!({ "stream": true }));
+    let events = EventStream::open(&daemon, &body).rest();
+    let (last, done) = events.last().unwrap();
+    assert_eq!((last.as_str(), &done["response"]), ("done", &json!(PARIS)), "{events:?}");
+    assert_eq!((&done["model_used"], &done["trace"]["chosen"]), (&json!("beta"), &json!("beta")), "{done}");
+    let restart = events.iter().position(|(name, _)| name == "restart").unwrap();
+    assert!(events[restart].1["reason"].as_str().unwrap().contains("`alpha` broke off"), "{events:?}");
+    let texts = |events: &[(String, serde_json::Value)]| -> String {
+        let tokens = events.iter().filter(|(name, _)| name == "token");
+        tokens.map(|(_, data)| data["text"].as_str().unwrap()).collect()
+    };
+    let taken_back = texts(&events[..restart]);
+    assert!(
+        !taken_back.is_empty() && "I think that it is Lyon, or perhaps".starts_with(&taken_back),
+        "{events:?}"
+    );
+    assert_eq!(texts(&events[restart..]), PARIS);
+    let session = done["session_id"].as_str().unwrap();
+    let stored = daemon.get(&format!("/api/sessions/{session}")).expect(200).json();
+    assert_eq!(stored["messages"][1]["content"], PARIS, "{stored}");
+    let whole = daemon.chat(&asking("collaborative"));
+    assert_eq!(whole["response"], PARIS, "{whole}");
+}
+
+#[test]
 fn a_stream_tells_who_works_on_it() {
     let (home, clouds) = (Home::new(), Clouds::start());
     let daemon = daemon_with(&home, &clouds.config(""));

@@ -201,6 +201,7 @@ impl<'a> Answer<'a> {
                 Some(StreamEvent::Source(source)) => self.source(source),
                 Some(StreamEvent::Reasoning(delta)) => self.thinking(&delta.text),
                 Some(StreamEvent::Token(delta)) => self.text(&delta.text)?,
+                Some(StreamEvent::Restart(restart)) => self.restart(&restart.reason)?,
                 Some(StreamEvent::Done(response)) => {
                     *session_id = Some(response.session_id.clone());
                     self.done(&response, stream.last_json())?;
@@ -262,6 +263,24 @@ impl<'a> Answer<'a> {
             return Ok(());
         }
         self.write(text)
+    }
+
+    /// What was written cannot be taken back from a terminal or a pipe, so it is told that it does not count.
+    fn restart(&mut self, reason: &str) -> Result<(), Ended> {
+        if self.show.json {
+            return Ok(());
+        }
+        self.waiting.finish_and_clear();
+        self.end_thinking();
+        if std::mem::take(&mut self.out_open_line) {
+            self.console.print("\n")?;
+        }
+        self.console.note(&crate::clean::for_one_line(reason, 200));
+        if std::mem::take(&mut self.out_any) && !self.console.out_is_terminal {
+            self.console
+                .note("what was written before does not count; `--no-stream` writes whole answers only");
+        }
+        Ok(())
     }
 
     fn done(&mut self, response: &ChatResponse, json: &str) -> Result<(), Ended> {

@@ -136,6 +136,24 @@ async fn who_wrote_is_told_where_several_were_asked() {
 }
 
 #[tokio::test]
+async fn an_answer_that_begins_anew_says_so() {
+    let restart = || event("restart", r#"{"reason":"`a` broke off; the answer of `b` takes its place"}"#);
+    let stream = || vec![started(), token("Bon"), restart(), token("Hello."), done("Hello.")];
+    let daemon = FakeDaemon::start(answering(Answer::Stream(stream())));
+    let told = "`a` broke off; the answer of `b` takes its place\n";
+    let mut desk = Desk::new();
+    assert_eq!(chat(asking("Hi"), &daemon.context(), &mut desk).await, Exit::Done);
+    assert_eq!(desk.out.text(), "Bon\nHello.\n");
+    let does_not_count = "what was written before does not count; `--no-stream` writes whole answers only\n";
+    assert!(desk.err.text().starts_with(&format!("{told}{does_not_count}")), "{}", desk.err.text());
+    let mut desk = Desk::new();
+    let args = ChatArgs { no_stream: true, ..asking("Hi") };
+    assert_eq!(chat(args, &daemon.context(), &mut desk).await, Exit::Done);
+    assert_eq!(desk.out.text(), "Hello.\n");
+    assert!(desk.err.text().starts_with(told) && !desk.err.text().contains("does not count"));
+}
+
+#[tokio::test]
 async fn an_answer_that_was_cut_off_says_so() {
     let body = done_body("Hel").replace(r#""stop""#, r#""length""#);
     let daemon = FakeDaemon::start(answering(Answer::Stream(vec![started(), event("done", &body)])));
