@@ -1,6 +1,6 @@
 //! What the daemon writes into a stream is what a client reads out of it.
 
-use boca_api::sse::{KEEP_ALIVE, Started, TextDelta};
+use boca_api::sse::{KEEP_ALIVE, Restart, Started, TextDelta};
 use boca_api::{ErrorBody, ErrorDetail, StreamEvent};
 use boca_sse::{Decoder, Piece};
 use proptest::prelude::*;
