@@ -62,10 +62,17 @@ fn model(parts: &Parts) -> ModelStatus {
         from: tried.from.to_owned(),
         outcome: tried.outcome.clone(),
     };
+    let mut tried: Vec<ModelCandidate> = parts.tried.iter().map(candidate).collect();
+    if status.failure.is_some() && status.info.is_none() {
+        // It was never loaded; `error` says why.
+        if let Some(taken) = tried.last_mut() {
+            taken.outcome = "cannot be loaded".to_owned();
+        }
+    }
     ModelStatus {
         state: status.state.to_string(),
         info: status.info.map(convert::model_info),
-        tried: parts.tried.iter().map(candidate).collect(),
+        tried,
         progress: status.progress.as_ref().map(convert::load_progress),
         error: status.failure.as_ref().map(error::detail),
     }

@@ -25,6 +25,7 @@ fn an_unknown_model_path_leaves_the_daemon_up_and_is_said() {
     let tried = &status["model"]["tried"];
     assert_eq!(tried.as_array().unwrap().len(), 1, "nothing else is loaded in its place: {tried}");
     assert_eq!((&tried[0]["path"], &tried[0]["from"]), (&json!("/no/such/model"), &json!("--model")));
+    assert_eq!(tried[0]["outcome"], "cannot be loaded");
     assert_eq!(daemon.stop().status.code(), Some(0));
 }
 

@@ -71,7 +71,7 @@ pub struct ModelCandidate {
     pub path: String,
     /// What named it: `--model`, `GLM_MODEL_PATH`, `config`, `default` or `embedded`.
     pub from: String,
-    /// What came of it: `taken`, `not found`, or why it was not taken.
+    /// What came of it: `taken`, `cannot be loaded`, `not found`, or why it was not taken.
     pub outcome: String,
 }
 
