@@ -1,8 +1,6 @@
 use super::*;
 use crate::engine_host::EngineGone;
-use boca_core::{
-    ChatMessage, FinishReason, GenerationSummary, GenerationUpdate, SamplingOverrides, Timings, Usage,
-};
+use boca_core::{ChatMessage, FinishReason, GenerationSummary, GenerationUpdate, Timings, Usage};
 use futures_util::StreamExt;
 use futures_util::future::FutureExt;
 use proptest::prelude::*;
@@ -38,18 +36,7 @@ fn id(name: &str) -> RequestId {
 }
 
 fn request(name: &str) -> Box<GenerateRequest> {
-    Box::new(GenerateRequest {
-        id: id(name),
-        messages: vec![ChatMessage::user("hi")],
-        tools_json: Vec::new(),
-        sampling: SamplingOverrides::default(),
-        max_tokens: None,
-        default_max_tokens: 8,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: Duration::from_secs(3600),
-    })
+    Box::new(GenerateRequest::new(id(name), vec![ChatMessage::user("hi")], 8, Duration::from_secs(3600)))
 }
 
 fn summary() -> GenerationSummary {

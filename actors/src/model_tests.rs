@@ -5,7 +5,7 @@ use crate::handle::ActorRequest;
 use crate::{ActorsOptions, MODEL};
 use boca_core::{
     Ask, ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Mode, ModelInfo,
-    SamplingOverrides, Timings, Usage,
+    Timings, Usage,
 };
 use boca_engine::{CancelToken, EngineError, Generator};
 use futures_util::StreamExt;
@@ -72,18 +72,12 @@ fn question(id: &str) -> Ask {
         effort: None,
         strategy: None,
         private: true,
-        generate: GenerateRequest {
-            id: id.parse().unwrap(),
-            messages: vec![ChatMessage::user("hi")],
-            tools_json: Vec::new(),
-            sampling: SamplingOverrides::default(),
-            max_tokens: None,
-            default_max_tokens: 8,
-            answer_so_far: String::new(),
-            stop: Vec::new(),
-            top_logprobs: None,
-            time_left: Duration::from_secs(60),
-        },
+        generate: GenerateRequest::new(
+            id.parse().unwrap(),
+            vec![ChatMessage::user("hi")],
+            8,
+            Duration::from_secs(60),
+        ),
     }
 }
 

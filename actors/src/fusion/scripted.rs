@@ -6,7 +6,7 @@ use boca_core::fusion::{FusionSettings, SourceFacts};
 use boca_core::{
     Answer, AnswerEvent, Ask, Availability, ChatMessage, EngineLoad, ErrorCode, Failure, FinishReason,
     GenerateRequest, GenerationEvent, GenerationSummary, GenerationUpdate, MicroUsd, Mode, ProviderKind,
-    RequestId, SamplingOverrides, SourceTrace, Timings, Usage,
+    RequestId, SourceTrace, Timings, Usage,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -237,18 +237,12 @@ pub(super) fn question(id: &str, mode: Mode) -> Ask {
         effort: None,
         strategy: None,
         private: false,
-        generate: GenerateRequest {
-            id: id.parse().unwrap(),
-            messages: vec![ChatMessage::user("What is the capital of Australia?")],
-            tools_json: Vec::new(),
-            sampling: SamplingOverrides::default(),
-            max_tokens: None,
-            default_max_tokens: 100,
-            answer_so_far: String::new(),
-            stop: Vec::new(),
-            top_logprobs: None,
-            time_left: Duration::from_secs(60),
-        },
+        generate: GenerateRequest::new(
+            id.parse().unwrap(),
+            vec![ChatMessage::user("What is the capital of Australia?")],
+            100,
+            Duration::from_secs(60),
+        ),
     }
 }
 

@@ -3,8 +3,7 @@
 use boca_actors::{Actors, ActorsOptions, AnswerStream, Backoff, ModelStatus};
 use boca_core::{
     ActorState, Answer, AnswerEvent, Ask, ChatMessage, Failure, FinishReason, GenerateRequest,
-    GenerationEvent, GenerationSummary, LoadPhase, LoadProgress, Mode, ModelInfo, RequestId,
-    SamplingOverrides, Timings, Usage,
+    GenerationEvent, GenerationSummary, LoadPhase, LoadProgress, Mode, ModelInfo, RequestId, Timings, Usage,
 };
 use boca_engine::checkpoint::CheckpointError;
 use boca_engine::{CancelToken, EngineError, Generator, GeneratorFactory};
@@ -228,18 +227,7 @@ pub(crate) fn question(id: &str) -> Ask {
         effort: None,
         strategy: None,
         private: false,
-        generate: GenerateRequest {
-            id: request_id(id),
-            messages: vec![ChatMessage::user("hi")],
-            tools_json: Vec::new(),
-            sampling: SamplingOverrides::default(),
-            max_tokens: None,
-            default_max_tokens: 8,
-            answer_so_far: String::new(),
-            stop: Vec::new(),
-            top_logprobs: None,
-            time_left: PATIENCE,
-        },
+        generate: GenerateRequest::new(request_id(id), vec![ChatMessage::user("hi")], 8, PATIENCE),
     }
 }
 

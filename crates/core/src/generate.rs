@@ -35,6 +35,30 @@ pub struct GenerateRequest {
     pub time_left: Duration,
 }
 
+impl GenerateRequest {
+    /// A request for an answer to these messages that leaves everything else open: no tools, no sampling fields, no
+    /// bound of its own.
+    pub fn new(
+        id: RequestId,
+        messages: Vec<ChatMessage>,
+        default_max_tokens: u32,
+        time_left: Duration,
+    ) -> Self {
+        Self {
+            id,
+            messages,
+            tools_json: Vec::new(),
+            sampling: SamplingOverrides::default(),
+            max_tokens: None,
+            default_max_tokens,
+            answer_so_far: String::new(),
+            stop: Vec::new(),
+            top_logprobs: None,
+            time_left,
+        }
+    }
+}
+
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -24,20 +24,18 @@ fn demo(prefill_chunk_tokens: usize) -> (Box<dyn Generator>, Vec<LoadPhase>) {
 
 fn request(temperature: f32) -> GenerateRequest {
     GenerateRequest {
-        id: "r1".parse().unwrap(),
-        messages: vec![ChatMessage::system("Be brief."), ChatMessage::user("What can you do?")],
-        tools_json: Vec::new(),
         sampling: SamplingOverrides {
             temperature: Some(temperature),
             seed: Some(3),
             ..SamplingOverrides::default()
         },
         max_tokens: Some(24),
-        default_max_tokens: 24,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: Duration::from_secs(600),
+        ..GenerateRequest::new(
+            "r1".parse().unwrap(),
+            vec![ChatMessage::system("Be brief."), ChatMessage::user("What can you do?")],
+            24,
+            Duration::from_secs(600),
+        )
     }
 }
 

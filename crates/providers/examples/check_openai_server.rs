@@ -111,20 +111,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn request() -> Result<GenerateRequest, Box<dyn Error>> {
     Ok(GenerateRequest {
-        id: "check".parse()?,
-        messages: vec![ChatMessage::user("What is the capital of France?")],
-        tools_json: Vec::new(),
         sampling: SamplingOverrides {
             temperature: Some(0.0),
             thinking: Some(false),
             ..SamplingOverrides::default()
         },
         max_tokens: Some(N_TOKENS),
-        default_max_tokens: N_TOKENS,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: LIMIT,
+        ..GenerateRequest::new(
+            "check".parse()?,
+            vec![ChatMessage::user("What is the capital of France?")],
+            N_TOKENS,
+            LIMIT,
+        )
     })
 }
 

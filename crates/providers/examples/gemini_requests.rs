@@ -42,18 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Asks that together use every field.
 fn asks() -> Result<Vec<(GenerateRequest, AskOptions)>, Box<dyn Error>> {
-    let plain = GenerateRequest {
-        id: "dump".parse()?,
-        messages: vec![ChatMessage::user("how are you? 🦀")],
-        tools_json: Vec::new(),
-        sampling: SamplingOverrides::default(),
-        max_tokens: None,
-        default_max_tokens: 4096,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: LIMIT,
-    };
+    let plain =
+        GenerateRequest::new("dump".parse()?, vec![ChatMessage::user("how are you? 🦀")], 4096, LIMIT);
     let sampled = |sampling| GenerateRequest { sampling, ..plain.clone() };
     let call = |arguments: &str| ToolCall { name: "weather".into(), arguments_json: arguments.into() };
     let with_tools = GenerateRequest {

@@ -198,18 +198,7 @@ pub(crate) mod tests {
 
     /// A request with these turns and nothing else.
     pub(crate) fn request(messages: Vec<ChatMessage>) -> GenerateRequest {
-        GenerateRequest {
-            id: "test".parse::<RequestId>().unwrap(),
-            messages,
-            tools_json: Vec::new(),
-            sampling: SamplingOverrides::default(),
-            max_tokens: None,
-            default_max_tokens: 100,
-            answer_so_far: String::new(),
-            stop: Vec::new(),
-            top_logprobs: None,
-            time_left: Duration::from_secs(60),
-        }
+        GenerateRequest::new("test".parse::<RequestId>().unwrap(), messages, 100, Duration::from_secs(60))
     }
 
     fn called(names: &[&str]) -> ChatMessage {

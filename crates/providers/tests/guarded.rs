@@ -5,7 +5,7 @@
 use boca_core::resilience::{CircuitState, FullJitter, Prices, TokenPrices};
 use boca_core::{
     Availability, ChatMessage, ErrorCode, Failure, GenerateRequest, GenerationEvent, GenerationSummary,
-    GenerationUpdate, MicroUsd, ProviderKind, SamplingOverrides,
+    GenerationUpdate, MicroUsd, ProviderKind,
 };
 use boca_fake_providers::{Behaviour, FakeProvider, Fault};
 use boca_providers::guarded::{GuardSettings, GuardedProvider, GuardedStream, HealthCheck};
@@ -36,18 +36,7 @@ fn guarded(kind: ProviderKind, base_url: String, settings: GuardSettings) -> Gua
 }
 
 fn request() -> GenerateRequest {
-    GenerateRequest {
-        id: "test".parse().unwrap(),
-        messages: vec![ChatMessage::user("How are you?")],
-        tools_json: Vec::new(),
-        sampling: SamplingOverrides::default(),
-        max_tokens: None,
-        default_max_tokens: 100,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: PATIENCE,
-    }
+    GenerateRequest::new("test".parse().unwrap(), vec![ChatMessage::user("How are you?")], 100, PATIENCE)
 }
 
 fn ask(provider: &GuardedProvider) -> GuardedStream {

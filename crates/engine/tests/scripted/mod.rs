@@ -183,22 +183,10 @@ impl Scripted {
         };
         let config = EngineConfig {
             info: ModelInfo {
-                name: "scripted".into(),
-                is_demo: false,
-                source: "test".into(),
-                architecture: "glm4_moe".into(),
-                n_parameters: 0,
-                n_active_parameters: 0,
-                weights_bytes: 0,
-                quantization: None,
-                n_layers: 0,
-                n_experts: 0,
-                n_experts_per_token: 0,
                 vocab_size: VOCAB_SIZE as u32,
                 context_tokens: CONTEXT_TOKENS,
                 kv_bytes_per_token: 1,
-                recommended_sampling: SamplingOverrides::default(),
-                backend: "scripted".into(),
+                ..ModelInfo::unknown("scripted")
             },
             defaults: GenerationDefaults {
                 sampling: SamplingOverrides::default(),
@@ -240,15 +228,12 @@ impl Scripted {
 /// A greedy request with one short question.
 pub(crate) fn request() -> GenerateRequest {
     GenerateRequest {
-        id: "r1".parse().unwrap(),
-        messages: vec![ChatMessage::user("Hello")],
-        tools_json: Vec::new(),
         sampling: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
-        max_tokens: None,
-        default_max_tokens: 100,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: Duration::from_secs(600),
+        ..GenerateRequest::new(
+            "r1".parse().unwrap(),
+            vec![ChatMessage::user("Hello")],
+            100,
+            Duration::from_secs(600),
+        )
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Who wants to be left alone for longer than this is not retried.
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(300);
-/// How long a quota per minute may need to come back.
+/// How long a quota per minute may need to come back: an estimate of ours, for a server that does not say.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What an error body says. `status` is that of the response, `None` in mid-stream; `header_wait` is its
@@ -117,7 +117,8 @@ fn class_and_wait(
     };
     let retry_info = error.details.iter().find_map(|detail| retry_after::of_text(&detail.retry_delay));
     let per_minute = quota_names(&["PerMinute"]).then_some(MINUTE);
-    let wait = retry_info.or(per_minute).or_else(|| in_prose(&error.message)).or(header_wait);
+    let told = retry_info.or_else(|| in_prose(&error.message)).or(header_wait);
+    let wait = told.or(per_minute);
     match (class, wait) {
         (AttemptClass::RateLimited, Some(wait)) if wait > LONGEST_RETRY_DELAY => {
             (AttemptClass::QuotaSpent, Some(wait))
@@ -132,4 +133,29 @@ fn in_prose(message: &str) -> Option<Duration> {
     let rest = message.split("Please retry in ").nth(1)?;
     let end = rest.find('s')? + 1;
     retry_after::of_text(&rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_of(message: &str, retry_delay: Option<&str>, header_wait: Option<u64>) -> Option<Duration> {
+        let delay = retry_delay.map(|delay| format!(r#", {{ "retryDelay": "{delay}" }}"#)).unwrap_or_default();
+        let body = format!(
+            r#"{{ "error": {{ "code": 429, "status": "RESOURCE_EXHAUSTED", "message": "{message}",
+                "details": [{{ "violations": [{{ "quotaId": "RequestsPerMinutePerProject" }}] }}{delay}] }} }}"#
+        );
+        let fault = fault(Some(429), header_wait.map(Duration::from_secs), &body);
+        assert_eq!(fault.class, AttemptClass::RateLimited);
+        fault.retry_after
+    }
+
+    #[test]
+    fn what_the_server_says_stands_above_our_estimate() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(wait_of("Quota.", None, None), seconds(60));
+        assert_eq!(wait_of("Quota.", None, Some(7)), seconds(7));
+        assert_eq!(wait_of("Quota. Please retry in 5s.", None, Some(7)), seconds(5));
+        assert_eq!(wait_of("Quota. Please retry in 5s.", Some("3s"), Some(7)), seconds(3));
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::calendar::Calendar;
 use super::settings::GuardSettings;
-use super::snapshot::{Latencies, PastFailure, RecentTimes};
+use super::snapshot::{Latencies, PastCheck, PastFailure, RecentTimes};
 use crate::AttemptError;
 use arc_swap::ArcSwap;
 use boca_core::resilience::{
@@ -60,6 +60,7 @@ struct Inner {
     held_because: Option<String>,
     last_failure: Option<PastFailure>,
     last_success: Option<SystemTime>,
+    last_check: Option<PastCheck>,
     lists_model: Option<bool>,
     times: RecentTimes,
 }
@@ -101,6 +102,7 @@ impl Gate {
             held_because: None,
             last_failure: None,
             last_success: None,
+            last_check: None,
             lists_model: None,
             times: RecentTimes::default(),
         };
@@ -192,14 +194,21 @@ impl Gate {
         self.change(|inner, now| inner.retries.request(now));
     }
 
-    /// Takes room in the rate limit; gives the time to wait for it.
+    /// Takes room in the rate limit; gives the time to wait for it. Who would have to wait for a provider that wants to be
+    /// left alone for longer than a request may sleep is refused at once.
     pub(super) fn reserve(&self, tokens: u32, at_most: Duration) -> Result<Duration, Failure> {
         let name = &self.name;
         self.change(|inner, now| {
-            inner.limits.reserve(tokens, now, at_most).map_err(|wait| {
+            let held_for = inner.limits.held_for(now);
+            let outcome = if held_for > self.settings.retry.longest_pause {
+                Err(held_for)
+            } else {
+                inner.limits.reserve(tokens, now, at_most)
+            };
+            outcome.map_err(|wait| {
                 let seconds = wait.as_secs_f64();
                 let message = match &inner.held_because {
-                    Some(reason) if !inner.limits.held_for(now).is_zero() => {
+                    Some(reason) if !held_for.is_zero() => {
                         format!("{name} is left alone for {seconds:.1} s more: {reason}")
                     }
                     _ => format!(
@@ -247,6 +256,12 @@ impl Gate {
     /// A check is made.
     pub(super) fn settle_suspicion(&self) {
         self.change(|inner, _| inner.is_suspected = false);
+    }
+
+    /// Notes what a check that took this long has found.
+    pub(super) fn note_check(&self, took: Duration, error: Option<String>) {
+        let check = PastCheck { at: SystemTime::now(), took, error };
+        self.change(|inner, _| inner.last_check = Some(check));
     }
 
     /// Notes whether the provider refuses whatever we ask.
@@ -308,6 +323,7 @@ impl Gate {
         Figures {
             last_failure: inner.last_failure.clone(),
             last_success: inner.last_success,
+            last_check: inner.last_check.clone(),
             lists_model: inner.lists_model,
             today: inner.used_on(day),
             latencies: inner.times.latencies(),
@@ -383,6 +399,7 @@ impl Inner {
 pub(super) struct Figures {
     pub(super) last_failure: Option<PastFailure>,
     pub(super) last_success: Option<SystemTime>,
+    pub(super) last_check: Option<PastCheck>,
     pub(super) lists_model: Option<bool>,
     pub(super) today: ProviderUsage,
     pub(super) latencies: Latencies,

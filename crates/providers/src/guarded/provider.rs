@@ -146,10 +146,14 @@ impl GuardedProvider {
         let Shared { gate, attempts, endpoint, .. } = &*self.shared;
         let Ok(pass) = gate.admit(Evidence::HealthCheck) else { return HealthCheck::NotDue };
         gate.settle_suspicion();
-        let error = match attempts.probe(limit).await {
+        let began = tokio::time::Instant::now();
+        let found = attempts.probe(limit).await;
+        let took = began.elapsed();
+        let error = match found {
             Ok(models) => {
                 pass.succeeded();
                 gate.note_models(lists(&models, &endpoint.model));
+                gate.note_check(took, None);
                 return HealthCheck::Well;
             }
             Err(error) => error,
@@ -158,8 +162,10 @@ impl GuardedProvider {
         if error.class == AttemptClass::Refused && matches!(error.status, Some(404 | 405 | 501)) {
             pass.succeeded();
             gate.note_models(None);
+            gate.note_check(took, None);
             return HealthCheck::Well;
         }
+        gate.note_check(took, Some(error.failure.message.clone()));
         gate.note_failure(&error);
         match error.class {
             AttemptClass::Refused => {
@@ -237,6 +243,7 @@ impl GuardedProvider {
             max_concurrency: settings.max_concurrency,
             last_failure: figures.last_failure,
             last_success: figures.last_success,
+            last_check: figures.last_check,
             lists_model: figures.lists_model,
             today: figures.today,
             daily_budget: settings.daily_budget,

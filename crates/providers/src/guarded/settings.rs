@@ -7,7 +7,8 @@ use std::time::Duration;
 /// Retries, limits, the breaker and money of one provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GuardSettings {
-    /// When a failed attempt is made again. Default: two retries, up to 0.5 s and 1 s later.
+    /// When a failed attempt is made again. Default: two retries, up to 0.5 s and 1 s later, or when the provider says,
+    /// within 10 s. The longest pause bounds as well how long a request waits for a provider that wants to be left alone.
     pub retry: RetryPolicy,
     /// How large a share of the requests retries may be. Default: one for five requests, or ten a minute.
     pub retry_share: RetryShare,
@@ -52,6 +53,8 @@ impl Default for GuardSettings {
 
 /// The most retries of one request.
 const MOST_RETRIES: u32 = 10;
+/// The longest pause before a retry.
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(3600);
 /// The most requests at the same time.
 const MOST_CONCURRENCY: usize = 10_000;
 
@@ -71,6 +74,10 @@ impl GuardSettings {
         within("max_retries", self.retry.max_retries as usize, 0, MOST_RETRIES as usize)?;
         within("max_concurrency", self.max_concurrency, 1, MOST_CONCURRENCY)?;
         within("max_waiting", self.max_waiting, 0, MOST_CONCURRENCY)?;
+        if self.retry.longest_pause > LONGEST_RETRY_PAUSE {
+            let (most, got) = (LONGEST_RETRY_PAUSE, self.retry.longest_pause);
+            return Err(format!("`longest_retry_pause` must be at most {most:?}, got {got:?}"));
+        }
         for (field, limit) in
             [("requests_per_minute", self.requests_per_minute), ("tokens_per_minute", self.tokens_per_minute)]
         {
@@ -100,6 +107,7 @@ mod tests {
         };
         for (outcome, part) in [
             (with(|s| s.retry.max_retries = 11), "`max_retries` must be between 0 and 10, got 11"),
+            (with(|s| s.retry.longest_pause = Duration::from_secs(3601)), "`longest_retry_pause`"),
             (with(|s| s.max_concurrency = 0), "`max_concurrency`"),
             (with(|s| s.requests_per_minute = Some(0)), "`requests_per_minute`"),
             (with(|s| s.daily_budget = Some(MicroUsd(1))), "`daily_budget` needs `prices`"),

@@ -17,6 +17,17 @@ pub struct PastFailure {
     pub at: SystemTime,
 }
 
+/// A health check of the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastCheck {
+    /// When it ended.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// What was wrong, in one sentence; `None` when nothing was.
+    pub error: Option<String>,
+}
+
 /// The figures of one provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProviderSnapshot {
@@ -34,6 +45,8 @@ pub struct ProviderSnapshot {
     pub last_failure: Option<PastFailure>,
     /// When it last answered anything, a health check included.
     pub last_success: Option<SystemTime>,
+    /// The last health check.
+    pub last_check: Option<PastCheck>,
     /// Whether the configured model is in its list of models; `None` while no list is known.
     pub lists_model: Option<bool>,
     /// What it was used for today.

@@ -309,6 +309,44 @@ async fn a_wait_beyond_the_deadline_is_refused_at_once_and_shown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_sleeps_for_a_minute_however_long_the_deadline_is() {
+    let told = 60 * A_SECOND;
+    let test = Test::new(|_| {}).then(Act::Fail(limited(Some(told)))).otherwise(at_once());
+    let began = Instant::now();
+    let failure = test.answer(600 * A_SECOND).await.unwrap_err();
+    assert_eq!((failure.message.as_str(), failure.retry_after), ("too fast", Some(told)));
+    tokio::time::sleep(20 * A_SECOND).await;
+    let failure = test.answer(600 * A_SECOND).await.unwrap_err();
+    assert_eq!(failure.message, "cloud is left alone for 40.0 s more: too fast");
+    assert_eq!(failure.retry_after, Some(40 * A_SECOND));
+    assert_eq!((began.elapsed(), test.n_attempts()), (20 * A_SECOND, 1), "neither slept, and one was sent");
+    let left_alone = Availability::CircuitOpen { retry_in: 40 * A_SECOND, reason: "too fast".into() };
+    assert_eq!(test.provider.availability(), left_alone);
+    tokio::time::sleep(35 * A_SECOND).await;
+    test.answer(600 * A_SECOND).await.unwrap();
+    assert_eq!(began.elapsed(), told, "the last five seconds are worth a wait");
+
+    let patient =
+        Test::new(|s| s.retry.longest_pause = 90 * A_SECOND).then(Act::Fail(limited(Some(told)))).then(at_once());
+    let began = Instant::now();
+    patient.answer(600 * A_SECOND).await.unwrap();
+    assert!(began.elapsed() >= told && began.elapsed() <= told + A_SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_is_noted_with_the_time_that_it_took() {
+    let test = Test::new(|_| {});
+    assert_eq!(test.provider.snapshot().last_check, None);
+    test.check(Ok(Vec::new())).await;
+    let check = test.provider.snapshot().last_check.unwrap();
+    assert_eq!((check.took, check.error), (Duration::ZERO, None));
+    // The script is at its end: nothing comes back within the limit.
+    test.provider.check_health(2 * A_SECOND).await;
+    let check = test.provider.snapshot().last_check.unwrap();
+    assert_eq!((check.took, check.error.as_deref()), (2 * A_SECOND, Some("no answer to the check")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_spent_quota_is_not_asked_again_for_a_while_whatever_it_says() {
     let spent = AttemptError::new(AttemptClass::QuotaSpent, "no more today").with_retry_after(Some(A_SECOND));
     let test = Test::new(|_| {}).then(Act::Fail(spent)).otherwise(at_once());

@@ -44,18 +44,7 @@ fn usual_model(kind: ProviderKind) -> &'static str {
 
 /// A request with these turns and nothing else.
 pub(crate) fn request_of(messages: Vec<ChatMessage>) -> GenerateRequest {
-    GenerateRequest {
-        id: "test".parse().unwrap(),
-        messages,
-        tools_json: Vec::new(),
-        sampling: SamplingOverrides::default(),
-        max_tokens: None,
-        default_max_tokens: 4096,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: PATIENCE,
-    }
+    GenerateRequest::new("test".parse().unwrap(), messages, 4096, PATIENCE)
 }
 
 pub(crate) fn request() -> GenerateRequest {
