@@ -70,12 +70,15 @@ pub struct RetryPolicy {
     pub max_retries: u32,
     /// The pause before each.
     pub backoff: FullJitter,
+    /// No request sleeps longer than this before it is sent again: who is told to wait longer fails at once, and
+    /// learns when to come back.
+    pub longest_pause: Duration,
 }
 
 impl Default for RetryPolicy {
-    /// Two retries.
+    /// Two retries, after at most 10 s each.
     fn default() -> Self {
-        Self { max_retries: 2, backoff: FullJitter::default() }
+        Self { max_retries: 2, backoff: FullJitter::default(), longest_pause: Duration::from_secs(10) }
     }
 }
 
@@ -117,6 +120,8 @@ pub enum GiveUp {
     NotRetryable,
     /// All attempts are made.
     NoRetriesLeft,
+    /// It is to wait longer than a request may sleep.
+    PauseTooLong,
     /// The pause would end after the deadline.
     PastDeadline,
     /// Too large a share of the requests were retries lately.
@@ -136,10 +141,12 @@ impl RetryPolicy {
             return RetryDecision::GiveUp(GiveUp::NoRetriesLeft);
         }
         let after = match attempt.retry_after {
+            Some(told) if told > self.longest_pause => return RetryDecision::GiveUp(GiveUp::PauseTooLong),
             // Never earlier than told; a little later, because everyone else was told the same.
             Some(told) => told.saturating_add(self.backoff.pause(0, attempt.draw)),
             None => self.backoff.pause(attempt.retries_before, attempt.draw),
         };
+        let after = after.min(self.longest_pause);
         if after >= attempt.time_left {
             return RetryDecision::GiveUp(GiveUp::PastDeadline);
         }
@@ -259,6 +266,29 @@ mod tests {
     }
 
     #[test]
+    fn nobody_sleeps_longer_than_allowed() {
+        let told = |told: f64| FailedAttempt {
+            retry_after: Some(Duration::from_secs_f64(told)),
+            ..failed(Fault::RateLimited)
+        };
+        let longest = RetryPolicy::default().longest_pause;
+        assert_eq!(longest, Duration::from_secs(10));
+        assert_eq!(
+            decide(told(10.0)),
+            RetryDecision::Retry { after: longest },
+            "jitter adds nothing beyond it"
+        );
+        assert_eq!(decide(told(10.1)), RetryDecision::GiveUp(GiveUp::PauseTooLong));
+        let mut budget = RetryBudget::new(RetryShare::default(), Duration::ZERO);
+        let impatient = RetryPolicy { longest_pause: Duration::from_millis(100), ..RetryPolicy::default() };
+        let decision = impatient.decide(failed(Fault::Server), &mut budget, Duration::ZERO);
+        assert_eq!(decision, RetryDecision::Retry { after: Duration::from_millis(100) });
+        let before = budget.clone();
+        impatient.decide(told(1.0), &mut budget, Duration::ZERO);
+        assert_eq!(budget, before, "what is not made costs nothing");
+    }
+
+    #[test]
     fn a_spent_budget_fills_by_requests_and_by_time() {
         let mut budget = RetryBudget::new(RetryShare::default(), Duration::ZERO);
         for _ in 0..10 {
@@ -311,11 +341,13 @@ mod tests {
             fault in prop::sample::select(&Fault::ALL[..]),
             retries_before in 0u32..6,
             told_ms in prop::option::of(0u64..20_000),
+            longest_ms in 0u64..20_000,
             has_begun: bool,
             left_ms in 0u64..20_000,
             draw in 0.0f64..=1.0,
         ) {
-            let policy = RetryPolicy::default();
+            let longest_pause = Duration::from_millis(longest_ms);
+            let policy = RetryPolicy { longest_pause, ..RetryPolicy::default() };
             let told = told_ms.map(Duration::from_millis);
             let time_left = Duration::from_millis(left_ms);
             let attempt =
@@ -324,6 +356,7 @@ mod tests {
             if let RetryDecision::Retry { after } = policy.decide(attempt, &mut budget, Duration::ZERO) {
                 prop_assert!(fault.is_retryable() && !has_begun && retries_before < policy.max_retries);
                 prop_assert!(after < time_left && after >= told.unwrap_or_default());
+                prop_assert!(after <= longest_pause);
             }
         }
     }

@@ -140,7 +140,8 @@ mod tests {
     use super::*;
 
     fn wait_of(message: &str, retry_delay: Option<&str>, header_wait: Option<u64>) -> Option<Duration> {
-        let delay = retry_delay.map(|delay| format!(r#", {{ "retryDelay": "{delay}" }}"#)).unwrap_or_default();
+        let delay =
+            retry_delay.map(|delay| format!(r#", {{ "retryDelay": "{delay}" }}"#)).unwrap_or_default();
         let body = format!(
             r#"{{ "error": {{ "code": 429, "status": "RESOURCE_EXHAUSTED", "message": "{message}",
                 "details": [{{ "violations": [{{ "quotaId": "RequestsPerMinutePerProject" }}] }}{delay}] }} }}"#

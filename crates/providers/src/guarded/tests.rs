@@ -326,8 +326,9 @@ async fn nobody_sleeps_for_a_minute_however_long_the_deadline_is() {
     test.answer(600 * A_SECOND).await.unwrap();
     assert_eq!(began.elapsed(), told, "the last five seconds are worth a wait");
 
-    let patient =
-        Test::new(|s| s.retry.longest_pause = 90 * A_SECOND).then(Act::Fail(limited(Some(told)))).then(at_once());
+    let patient = Test::new(|s| s.retry.longest_pause = 90 * A_SECOND)
+        .then(Act::Fail(limited(Some(told))))
+        .then(at_once());
     let began = Instant::now();
     patient.answer(600 * A_SECOND).await.unwrap();
     assert!(began.elapsed() >= told && began.elapsed() <= told + A_SECOND, "{:?}", began.elapsed());
