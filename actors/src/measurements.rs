@@ -47,7 +47,8 @@ pub struct GenerationRecord {
     pub answered_by: Option<String>,
     /// The kind of request: `/api/chat` and so on.
     pub route: &'static str,
-    /// Who was asked.
+    /// Who was asked in the end: not `auto`, but what that came to. Where a question failed before that was known, who
+    /// was to be asked.
     pub mode: Mode,
     /// Tokens counted.
     pub usage: Usage,
@@ -85,7 +86,7 @@ pub struct MetricsSnapshot {
     pub counting_for: Duration,
     /// Requests by [`Outcome::as_str`].
     pub by_outcome: BTreeMap<String, u64>,
-    /// Requests by mode; a provider by its name.
+    /// Requests by the mode that held in the end; a provider by its name.
     pub by_mode: BTreeMap<String, u64>,
     /// Requests by route.
     pub by_route: BTreeMap<String, u64>,

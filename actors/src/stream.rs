@@ -70,6 +70,11 @@ impl Recorder {
         Self { metrics, route, mode, arrived, is_recorded: false }
     }
 
+    /// From now on it is known who is really asked: what stood for nobody in particular has been resolved.
+    pub(crate) fn resolved(&mut self, mode: &str) {
+        self.mode = Mode::from_name(mode);
+    }
+
     pub(crate) fn record(mut self, outcome: Outcome, answer: Option<&Answer>) {
         self.write(outcome, answer);
     }

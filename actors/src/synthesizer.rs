@@ -199,9 +199,12 @@ impl SynthesizerHandle {
     /// its own failure: `Overloaded`, `ModelUnavailable`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
     pub async fn ask(&self, ask: Ask, deadline: Instant) -> Result<AnswerStream, Failure> {
         let arrived = now();
-        let recorder = Recorder::new(self.metrics.clone(), self.route, ask.mode.clone(), arrived);
+        let mut recorder = Recorder::new(self.metrics.clone(), self.route, ask.mode.clone(), arrived);
         let answer = match self.actor.call(Synthesize { ask, arrived }, deadline).await.flatten() {
-            Ok(question) => self.shared.begin(*question).await,
+            Ok(question) => {
+                recorder.resolved(&question.plan.mode);
+                self.shared.begin(*question).await
+            }
             Err(failure) => Err(failure),
         };
         match answer {
