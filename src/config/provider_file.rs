@@ -34,6 +34,8 @@ section! {
         local: bool,
         /// Whether its model goes on with an answer that somebody else began.
         continues_answers: bool,
+        /// Whether answers are asked for piece by piece.
+        stream: bool,
         /// `[provider.sampling]`
         sampling: SamplingSection,
         /// `[provider.limits]`
@@ -50,7 +52,7 @@ section! {
     ProviderLimitsSection {
         /// Time for the connection.
         connect: HumanDuration,
-        /// Time from the request to the head of the response.
+        /// Time from the request to the first event of the answer.
         first_byte: HumanDuration,
         /// Time between two pieces of the response.
         between_bytes: HumanDuration,
@@ -58,6 +60,8 @@ section! {
         max_response_bytes: ByteSize,
         /// Attempts after the first one of a request.
         max_retries: u32,
+        /// The longest time that a request waits before such an attempt.
+        longest_retry_pause: HumanDuration,
         /// Requests a minute.
         requests_per_minute: u32,
         /// Tokens a minute.

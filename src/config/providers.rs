@@ -164,6 +164,7 @@ impl One<'_> {
             guard,
             requires: requirements(section.requires.unwrap_or_default()),
             is_enabled: section.enabled.unwrap_or(true),
+            streams: section.stream.unwrap_or(usual.streams),
             check_every: self.duration(
                 "limits.check_every",
                 limits.check_every,
@@ -231,6 +232,13 @@ impl One<'_> {
         if let Some(n) = count("limits.max_retries", limits.max_retries, 0, 10)? {
             retry.max_retries = n;
         }
+        retry.longest_pause = self.duration(
+            "limits.longest_retry_pause",
+            limits.longest_retry_pause,
+            retry.longest_pause,
+            0,
+            HOUR,
+        )?;
         let n_at_once = count("limits.max_concurrency", limits.max_concurrency, 1, 10_000)?;
         let n_waiting = count("limits.max_waiting", limits.max_waiting, 0, 10_000)?;
         let guard = GuardSettings {

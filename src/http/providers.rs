@@ -35,14 +35,11 @@ pub(super) fn status(status: ProviderStatus, knows_prices: bool) -> api::Provide
         wire.daily_budget_usd = figures.daily_budget.map(MicroUsd::usd);
         wire.requests_today = today.requests;
         wire.tokens_today = today.prompt_tokens.saturating_add(today.completion_tokens);
-        let failed = figures.last_failure.map(|failure| (failure.at, Some(failure.message)));
-        let succeeded = figures.last_success.map(|at| (at, None));
-        let last = failed.into_iter().chain(succeeded).max_by_key(|(at, _)| *at);
-        wire.last_probe = last.map(|(at, error)| api::ProbeStatus {
-            age_ms: SystemTime::now().duration_since(at).map(millis).unwrap_or_default(),
-            ok: error.is_none(),
-            took_ms: None,
-            error,
+        wire.last_probe = figures.last_check.map(|check| api::ProbeStatus {
+            age_ms: SystemTime::now().duration_since(check.at).map(millis).unwrap_or_default(),
+            ok: check.error.is_none(),
+            took_ms: Some(millis(check.took)),
+            error: check.error,
         });
     }
     wire
