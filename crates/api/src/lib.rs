@@ -1,9 +1,9 @@
 //! The wire contract of boca: what travels over the Unix socket, and an async client that speaks it.
 //!
 //! This crate imports none of boca's other crates but the one that cuts a stream into events, so that the contract
-//! cannot change by accident when an internal type does. Request bodies refuse unknown fields; response bodies ignore them, so that an older client can read a
-//! newer daemon. Every duration is in milliseconds (`_ms`), every size in bytes (`_bytes`), every instant in
-//! milliseconds since 1970 UTC (`_unix_ms`), unless the name says otherwise (`_s`).
+//! cannot change by accident when an internal type does. Request bodies refuse unknown fields; response bodies ignore
+//! them, so that an older client can read a newer daemon. Every duration is in milliseconds (`_ms`), every size in bytes
+//! (`_bytes`), every instant in milliseconds since 1970 UTC (`_unix_ms`), unless the name says otherwise (`_s`).
 
 pub mod body;
 pub mod chat;
