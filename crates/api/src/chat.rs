@@ -339,6 +339,14 @@ pub struct SourceTrace {
     pub error: Option<ErrorDetail>,
 }
 
+impl SourceTrace {
+    /// Whether it was asked for an answer, and not to judge, to merge or to go on with one. An older daemon asked for
+    /// nothing else and named no role.
+    pub fn was_asked_to_answer(&self) -> bool {
+        matches!(self.role.as_str(), "" | "answer")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

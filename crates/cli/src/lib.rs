@@ -9,6 +9,7 @@ mod commands;
 mod connect;
 mod console;
 mod context;
+mod deadline;
 mod ended;
 mod exit;
 #[cfg(test)]

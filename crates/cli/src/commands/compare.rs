@@ -1,11 +1,12 @@
 //! `boca compare`: everyone's answer to one question, and what is on record of them.
 
-use super::chat;
 use super::trace::{millis, money};
+use super::{chat, everyone};
 use crate::clean::{for_one_line, for_terminal};
 use crate::connect;
 use crate::console::Console;
 use crate::context::ClientContext;
+use crate::deadline;
 use crate::ended::Ended;
 use crate::exit::Exit;
 use crate::human;
@@ -20,9 +21,6 @@ use std::time::Duration;
 const LEAST_COLUMN: u16 = 28;
 /// The width where there is no terminal.
 const USUAL_WIDTH: u16 = 100;
-/// How long the daemon may take beyond a deadline, and without one.
-const BEYOND: Duration = Duration::from_secs(45);
-const WITHOUT_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Options of `boca compare`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -84,17 +82,16 @@ pub(crate) async fn run(
         message: args.message.join(" "),
         mode: Some("compare".to_owned()),
         private: args.private.then_some(true),
-        deadline_ms: deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        deadline_ms: deadline::field(deadline),
         ..ChatRequest::default()
     };
     let waiting = console.waiting();
     waiting.set_message("waiting for all answers");
     waiting.enable_steady_tick(Duration::from_millis(100));
-    let wait = deadline.map_or(WITHOUT_DEADLINE, |deadline| deadline.saturating_add(BEYOND));
     let reply = tokio::select! {
         biased;
         () = interrupts.next() => Err(Ended::Interrupted),
-        reply = client.chat(&request, wait) => reply.map_err(Ended::from),
+        reply = client.chat(&request, deadline::wait(deadline)) => reply.map_err(Ended::from),
     };
     waiting.finish_and_clear();
     let reply = reply?;
@@ -117,15 +114,10 @@ struct Column {
 }
 
 fn columns(response: &ChatResponse) -> Vec<Column> {
-    let of_source = |source: &SourceTrace| {
-        let answer = response.answers.iter().find(|answer| answer.source == source.provider);
+    let of_source = |(source, answer): (&SourceTrace, Option<&str>)| {
         let text = match (answer, &source.error) {
-            (Some(answer), _) => for_terminal(answer.response.trim()).into_owned(),
+            (Some(answer), _) => for_terminal(answer.trim()).into_owned(),
             (None, Some(error)) => format!("no answer: {}", for_one_line(&error.message, 500)),
-            // The only one who was asked may be listed under its model's name.
-            (None, None) if response.answers.len() == 1 && response.trace.sources.len() == 1 => {
-                for_terminal(response.response.trim()).into_owned()
-            }
             (None, None) => format!("no answer: {}", for_one_line(&source.state, 40)),
         };
         let model = source.model.as_deref().filter(|model| *model != source.provider);
@@ -144,8 +136,7 @@ fn columns(response: &ChatResponse) -> Vec<Column> {
             ),
         }
     };
-    let asked = response.trace.sources.iter().filter(|source| matches!(source.role.as_str(), "" | "answer"));
-    asked.map(of_source).collect()
+    everyone::answers(response).map(of_source).collect()
 }
 
 /// The answers beside each other, or below each other where they would be too narrow.

@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod compare;
+mod everyone;
 mod feedback;
 mod sessions;
 mod status;

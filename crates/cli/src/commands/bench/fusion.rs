@@ -5,24 +5,22 @@
 
 use super::questions::{self, BenchQuestion};
 use crate::clean::for_one_line;
-use crate::commands::chat;
 use crate::commands::trace::{millis, money};
+use crate::commands::{chat, everyone};
 use crate::console::Console;
 use crate::context::ClientContext;
+use crate::deadline;
 use crate::ended::Ended;
 use crate::exit::Exit;
 use crate::human;
 use crate::interrupts::Interrupts;
 use crate::style::Style;
 use crate::table::{Paint, Table};
-use boca_api::{ChatRequest, ChatResponse, Client, ClientError};
+use boca_api::{ChatRequest, ChatResponse, Client, ClientError, SourceTrace};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long the daemon may take beyond a question's deadline, and without one.
-const BEYOND: Duration = Duration::from_secs(45);
-const WITHOUT_DEADLINE: Duration = Duration::from_secs(3600);
 /// More than any list of questions has; a wrong path is refused before it fills the memory.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
@@ -160,11 +158,10 @@ async fn ask(
         mode: Some(mode.to_owned()),
         strategy: strategy.map(str::to_owned),
         private: args.private.then_some(true),
-        deadline_ms: args.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        deadline_ms: deadline::field(args.deadline),
         ..ChatRequest::default()
     };
-    let wait = args.deadline.map_or(WITHOUT_DEADLINE, |deadline| deadline.saturating_add(BEYOND));
-    match client.chat(&request, wait).await {
+    match client.chat(&request, deadline::wait(args.deadline)).await {
         Ok(reply) => {
             // The conversations are of no use to anybody; that one stays behind is no reason to stop.
             client.delete_session(&reply.body.session_id).await.ok();
@@ -179,23 +176,15 @@ async fn ask(
 
 /// One outcome a provider.
 fn single_outcomes(question: &BenchQuestion, response: &ChatResponse) -> Vec<Outcome> {
-    let asked = response.trace.sources.iter().filter(|source| matches!(source.role.as_str(), "" | "answer"));
-    let of_source = |source: &boca_api::SourceTrace| {
-        let answer = response.answers.iter().find(|answer| answer.source == source.provider);
-        let text = answer.map(|answer| answer.response.as_str());
-        // The only one who was asked may be listed under its model's name.
-        let only = response.trace.sources.len() == 1 && source.error.is_none();
-        let text = text.or(only.then_some(response.response.as_str()));
-        Outcome {
-            way: source.provider.clone(),
-            line: question.line,
-            is_passed: text.map(|text| question.is_passed_by(text)),
-            ms: text.and(source.ended_ms).map(|ended| ended - source.began_ms),
-            cost_usd: source.cost_usd,
-            error: source.error.as_ref().map(|error| error.message.clone()),
-        }
+    let outcome = |(source, text): (&SourceTrace, Option<&str>)| Outcome {
+        way: source.provider.clone(),
+        line: question.line,
+        is_passed: text.map(|text| question.is_passed_by(text)),
+        ms: text.and(source.ended_ms).map(|ended| ended - source.began_ms),
+        cost_usd: source.cost_usd,
+        error: source.error.as_ref().map(|error| error.message.clone()),
     };
-    asked.map(of_source).collect()
+    everyone::answers(response).map(outcome).collect()
 }
 
 fn failed(way: &str, question: &BenchQuestion, error: String) -> Outcome {

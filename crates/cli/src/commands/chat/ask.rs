@@ -2,6 +2,7 @@
 
 use crate::commands::trace;
 use crate::console::Console;
+use crate::deadline;
 use crate::ended::Ended;
 use crate::human;
 use crate::interrupts::Interrupts;
@@ -112,7 +113,7 @@ pub(super) fn notes(response: &ChatResponse, question: &Question, tell_demo: boo
 /// Who wrote it, where several were asked.
 fn attribution(response: &ChatResponse) -> Option<String> {
     let trace = &response.trace;
-    let n_asked = trace.sources.iter().filter(|source| matches!(source.role.as_str(), "" | "answer")).count();
+    let n_asked = trace.sources.iter().filter(|source| source.was_asked_to_answer()).count();
     if n_asked < 2 {
         return None;
     }
@@ -182,7 +183,7 @@ impl<'a> Answer<'a> {
     ) -> Result<Option<Box<ChatResponse>>, Ended> {
         // Streamed even when the answer is shown as a whole: a stream tells a slow daemon from a dead one.
         let opening = question.deadline.map_or(OPENING, |deadline| deadline.saturating_add(SILENCE));
-        let deadline_ms = question.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let deadline_ms = deadline::field(question.deadline);
         let request = ChatRequest { deadline_ms, ..question.request.clone() };
         let mut stream = tokio::select! {
             biased;

@@ -305,6 +305,18 @@ fn starting(daemon: &FakeDaemon, script: &str) -> ClientContext {
     context
 }
 
+/// Asks, and lets the daemon listen once the client has begun to start one.
+async fn chat_while_it_starts(daemon: &FakeDaemon, context: &ClientContext) -> Desk {
+    let mut desk = Desk::new();
+    let err = desk.err.clone();
+    let (exit, ()) = tokio::join!(chat(asking("Hi"), context, &mut desk), async {
+        err.shows("starting one in the background").await;
+        daemon.listen(answering(hello()));
+    });
+    assert_eq!(exit, Exit::Done);
+    desk
+}
+
 #[tokio::test]
 async fn a_daemon_that_ends_at_once_shows_the_end_of_its_log() {
     let daemon = FakeDaemon::not_yet();
@@ -318,13 +330,7 @@ async fn a_daemon_that_ends_at_once_shows_the_end_of_its_log() {
 async fn the_slower_of_two_starters_uses_the_other_daemon() {
     let daemon = FakeDaemon::not_yet();
     let context = starting(&daemon, "echo another daemon is running; exit 1");
-    let mut desk = Desk::new();
-    let err = desk.err.clone();
-    let (exit, ()) = tokio::join!(chat(asking("Hi"), &context, &mut desk), async {
-        err.shows("starting one in the background").await;
-        daemon.listen(answering(hello()));
-    });
-    assert_eq!(exit, Exit::Done);
+    let desk = chat_while_it_starts(&daemon, &context).await;
     assert_eq!(desk.out.text(), "Hello.\n");
     assert!(!desk.err.text().contains("another daemon"), "{}", desk.err.text());
 }
@@ -334,13 +340,7 @@ async fn the_daemon_is_started_in_a_group_of_its_own_with_its_output_in_the_log(
     let daemon = FakeDaemon::not_yet();
     let script = "ps -o pgid= -p $$ | tr -d ' '; echo $$; echo to stderr >&2; cat; exit 1";
     let context = starting(&daemon, script);
-    let mut desk = Desk::new();
-    let err = desk.err.clone();
-    let (exit, ()) = tokio::join!(chat(asking("Hi"), &context, &mut desk), async {
-        err.shows("starting one in the background").await;
-        daemon.listen(answering(hello()));
-    });
-    assert_eq!(exit, Exit::Done);
+    chat_while_it_starts(&daemon, &context).await;
     let log = wait_for_line(&context.daemon_log, "to stderr").await;
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines[0], lines[1], "{log}");
