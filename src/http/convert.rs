@@ -31,18 +31,11 @@ pub(super) fn timings(timings: &Timings, usage: &Usage) -> api::Timings {
 }
 
 pub(super) fn source_trace(trace: &SourceTrace) -> api::SourceTrace {
-    let state = match trace.state {
-        boca_core::SourceState::Asked => "asked",
-        boca_core::SourceState::Answering => "answering",
-        boca_core::SourceState::Finished => "finished",
-        boca_core::SourceState::Failed => "failed",
-        boca_core::SourceState::Cancelled => "cancelled",
-    };
     api::SourceTrace {
         provider: trace.provider.clone(),
         model: trace.model.clone(),
         role: trace.role.as_str().to_owned(),
-        state: state.to_owned(),
+        state: trace.state.as_str().to_owned(),
         began_ms: millis(trace.began),
         first_token_ms: trace.first_token.map(millis),
         ended_ms: trace.ended.map(millis),

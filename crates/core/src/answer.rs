@@ -40,6 +40,22 @@ pub enum SourceState {
     Cancelled,
 }
 
+impl SourceState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Asked, Self::Answering, Self::Finished, Self::Failed, Self::Cancelled];
+
+    /// The name on the wire and on disk.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Answering => "answering",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What a provider was asked to do for an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

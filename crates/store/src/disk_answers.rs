@@ -15,24 +15,6 @@ pub(crate) const DAY_USAGE_SCHEMA: u16 = 1;
 /// Schema of [`AnswerDiskRecord`].
 pub(crate) const ANSWER_SCHEMA: u16 = 1;
 
-const STATES: [SourceState; 5] = [
-    SourceState::Asked,
-    SourceState::Answering,
-    SourceState::Finished,
-    SourceState::Failed,
-    SourceState::Cancelled,
-];
-
-fn state_name(state: SourceState) -> &'static str {
-    match state {
-        SourceState::Asked => "asked",
-        SourceState::Answering => "answering",
-        SourceState::Finished => "finished",
-        SourceState::Failed => "failed",
-        SourceState::Cancelled => "cancelled",
-    }
-}
-
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -117,7 +99,7 @@ impl From<&AnswerRecord> for AnswerDiskRecord {
         let source = |source: &SourceRecord| SourceDiskRecord {
             provider: source.provider.clone(),
             role: source.role.as_str().to_owned(),
-            state: state_name(source.state).to_owned(),
+            state: source.state.as_str().to_owned(),
             failure: source.failure.map(|code| code.as_str().to_owned()),
             first_token_us: source.first_token.map(micros),
             total_us: source.total.map(micros),
@@ -144,7 +126,7 @@ impl TryFrom<AnswerDiskRecord> for AnswerRecord {
             Ok::<_, String>(SourceRecord {
                 provider: source.provider,
                 role: role(&source.role)?,
-                state: known("state", &STATES, state_name, &source.state)?,
+                state: state(&source.state)?,
                 failure: source.failure.map(error_code).transpose()?,
                 first_token: source.first_token_us.map(Duration::from_micros),
                 total: source.total_us.map(Duration::from_micros),
@@ -177,6 +159,10 @@ fn strategy(name: String) -> Result<Strategy, String> {
 
 fn role(name: &str) -> Result<SourceRole, String> {
     known("role", &SourceRole::ALL, SourceRole::as_str, name)
+}
+
+fn state(name: &str) -> Result<SourceState, String> {
+    known("state", &SourceState::ALL, SourceState::as_str, name)
 }
 
 fn request_id(id: String) -> Result<RequestId, String> {
@@ -294,7 +280,7 @@ impl From<&SourceTrace> for SourceTraceRecord {
             provider: source.provider.clone(),
             role: source.role.as_str().to_owned(),
             model: source.model.clone(),
-            state: state_name(source.state).to_owned(),
+            state: source.state.as_str().to_owned(),
             began_us: micros(source.began),
             first_token_us: source.first_token.map(micros),
             ended_us: source.ended.map(micros),
@@ -321,7 +307,7 @@ impl TryFrom<SourceTraceRecord> for SourceTrace {
             provider: record.provider,
             model: record.model,
             role: role(&record.role)?,
-            state: known("state", &STATES, state_name, &record.state)?,
+            state: state(&record.state)?,
             began: Duration::from_micros(record.began_us),
             first_token: record.first_token_us.map(Duration::from_micros),
             ended: record.ended_us.map(Duration::from_micros),
