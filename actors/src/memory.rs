@@ -52,8 +52,8 @@ mod system {
     /// It says 0 where the kernel says nothing.
     fn look(figure: fn(&System) -> u64) -> Option<u64> {
         // One for the whole process: each takes a port of the kernel's.
-        static SYSTEM: OnceLock<Mutex<System>> = OnceLock::new();
-        let system = SYSTEM.get_or_init(|| Mutex::new(System::new()));
+        static SYSTEM: OnceLock<Option<Mutex<System>>> = OnceLock::new();
+        let system = SYSTEM.get_or_init(|| System::new().ok().map(Mutex::new)).as_ref()?;
         let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
         system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
         (system.total_memory() > 0).then(|| figure(&system))
