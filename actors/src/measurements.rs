@@ -47,9 +47,9 @@ pub struct GenerationRecord {
     pub answered_by: Option<String>,
     /// The kind of request: `/api/chat` and so on.
     pub route: &'static str,
-    /// Who was asked in the end: not `auto`, but what that came to. Where a question failed before that was known, who
-    /// was to be asked.
-    pub mode: Mode,
+    /// Who was asked in the end: not `auto`, but what that came to. Where a question failed before that was known, the
+    /// mode that it named; `None` for one that named somebody who may not exist.
+    pub mode: Option<Mode>,
     /// Tokens counted.
     pub usage: Usage,
     /// Where the time went; `None` when nothing was generated.
@@ -167,12 +167,7 @@ impl Measurements {
     pub(crate) fn add(&mut self, record: &GenerationRecord) {
         count(&mut self.by_outcome, record.outcome.as_str());
         count(&mut self.by_route, record.route);
-        let mode = match &record.mode {
-            // A name that nobody has stands in the request alone and must not become a series of its own.
-            Mode::Provider(_) if record.answered_by.is_none() => OTHER_NAMES,
-            mode => mode.as_str(),
-        };
-        count(&mut self.by_mode, mode);
+        count(&mut self.by_mode, record.mode.as_ref().map_or(OTHER_NAMES, Mode::as_str));
         if let Some(model) = &record.answered_by {
             count(&mut self.by_model, model);
         }
@@ -257,7 +252,7 @@ mod tests {
             outcome: Outcome::Finished(FinishReason::Stop),
             answered_by: Some("demo".into()),
             route: "/api/chat",
-            mode: Mode::Auto,
+            mode: Some(Mode::Auto),
             usage: Usage { prompt_tokens: 20, cached_tokens: 10, completion_tokens: 11, reasoning_tokens: 3 },
             timings: Some(Timings {
                 queue: Duration::from_millis(1),
@@ -283,7 +278,7 @@ mod tests {
         let failed = GenerationRecord {
             outcome: Outcome::Failed(ErrorCode::Overloaded),
             answered_by: None,
-            mode: Mode::Provider("whatever a client writes".into()),
+            mode: None,
             usage: Usage::default(),
             timings: None,
             ..record(5)

@@ -60,19 +60,22 @@ impl Stream for AnswerStream {
 pub(crate) struct Recorder {
     metrics: MetricsHandle,
     route: &'static str,
-    mode: Mode,
+    /// See [`GenerationRecord::mode`].
+    mode: Option<Mode>,
     arrived: Instant,
     is_recorded: bool,
 }
 
 impl Recorder {
-    pub(crate) fn new(metrics: MetricsHandle, route: &'static str, mode: Mode, arrived: Instant) -> Self {
+    pub(crate) fn new(metrics: MetricsHandle, route: &'static str, asked: Mode, arrived: Instant) -> Self {
+        // A name that nobody has stands in the request alone and must not become a series of its own.
+        let mode = (!matches!(asked, Mode::Provider(_))).then_some(asked);
         Self { metrics, route, mode, arrived, is_recorded: false }
     }
 
     /// From now on it is known who is really asked: what stood for nobody in particular has been resolved.
     pub(crate) fn resolved(&mut self, mode: &str) {
-        self.mode = Mode::from_name(mode);
+        self.mode = Some(Mode::from_name(mode));
     }
 
     pub(crate) fn record(mut self, outcome: Outcome, answer: Option<&Answer>) {

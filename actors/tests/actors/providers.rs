@@ -196,6 +196,26 @@ fn draining_cuts_a_running_answer_and_closes_its_connection() {
 }
 
 #[test]
+fn a_question_to_nobody_in_particular_is_counted_under_who_answered() {
+    with_cloud(
+        |_| {},
+        |actors, _script, fake| async move {
+            until_available(&actors).await;
+            fake.set(Behaviour::text("from afar"));
+            let ask = Ask { mode: Mode::Auto, ..question("a") };
+            let answer = read(actors.synthesizer.ask(ask, in_time()).await.unwrap()).await.1.unwrap();
+            fake.set(Behaviour::fault(Fault::Status(400)));
+            let ask = Ask { mode: Mode::Auto, ..question("b") };
+            read(actors.synthesizer.ask(ask, in_time()).await.unwrap()).await.1.unwrap_err();
+            let counted = actors.metrics.snapshot(in_time()).await.unwrap();
+            assert_eq!(answer.trace.mode, CLOUD, "the model here is not loaded");
+            let by_mode: Vec<_> = counted.by_mode.iter().map(|(mode, n)| (mode.as_str(), *n)).collect();
+            assert_eq!(by_mode, [(CLOUD, 2)]);
+        },
+    );
+}
+
+#[test]
 fn the_key_is_in_no_report_and_no_failure() {
     with_cloud(
         |_| {},
