@@ -2,8 +2,8 @@
 
 use super::question::CheckedQuestion;
 use crate::config::ChatSettings;
-use boca_core::SamplingOverrides;
 use boca_core::fusion::effort_sampling;
+use boca_core::{Effort, SamplingOverrides};
 use boca_store::SessionSettings;
 
 /// Used when even the configuration names no bound.
@@ -27,22 +27,39 @@ pub(super) struct Merged {
 /// fields of the level that names it: a session that names a preset and a temperature gets its temperature, a
 /// question that names a preset gets that preset's. The configured preset stands above the configured fields, which
 /// are the lowest level of all.
+///
+/// What an effort says about thinking stands right below the fields of the level that names it as well: a question's
+/// own effort above everything that is stored, the configured one below the session.
 pub(super) fn merge(question: &CheckedQuestion, session: &SessionSettings, config: &ChatSettings) -> Merged {
     let values = |preset| config.presets.get(preset).clone();
+    let (own_effort, configured_effort) =
+        if question.names_effort { (question.effort, None) } else { (None, question.effort) };
+    let lowest = effort_sampling(configured_effort).over(&config.sampling);
     let lower = match (question.preset, session.preset, config.preset) {
-        (Some(preset), _, _) => values(preset).over(&session.sampling).over(&config.sampling),
-        (None, Some(preset), _) => session.sampling.clone().over(&values(preset)).over(&config.sampling),
-        (None, None, Some(preset)) => session.sampling.clone().over(&values(preset)).over(&config.sampling),
-        (None, None, None) => session.sampling.clone().over(&config.sampling),
+        (Some(preset), _, _) => values(preset).over(&session.sampling).over(&lowest),
+        (None, Some(preset), _) | (None, None, Some(preset)) => {
+            session.sampling.clone().over(&values(preset)).over(&lowest)
+        }
+        (None, None, None) => session.sampling.clone().over(&lowest),
     };
     let system = question.system.as_ref().or(session.system.as_ref()).or(config.system.as_ref());
     Merged {
         system: system.filter(|text| !text.trim().is_empty()).cloned(),
         max_tokens: question.sampling.max_tokens,
         default_max_tokens: lower.max_tokens.unwrap_or(FALLBACK_MAX_TOKENS),
-        sampling: question.sampling.clone().over(&effort_sampling(question.effort)).over(&lower),
+        sampling: question.sampling.clone().over(&own_thinking(question, own_effort)).over(&lower),
         private: question.private || session.private,
     }
+}
+
+/// What the question's own effort says about thinking. A question that names a budget wants to see it used.
+fn own_thinking(question: &CheckedQuestion, effort: Option<Effort>) -> SamplingOverrides {
+    let by_effort = effort_sampling(effort);
+    let names_budget = question.sampling.thinking_budget_tokens.is_some_and(|tokens| tokens > 0);
+    if names_budget && by_effort.thinking == Some(false) {
+        return SamplingOverrides { thinking: Some(true), ..by_effort };
+    }
+    by_effort
 }
 
 #[cfg(test)]
@@ -88,6 +105,53 @@ mod tests {
         assert_eq!(merge(&accurate, &warm, &config).sampling.seed, Some(9), "the lowest level fills gaps");
         let bare = ChatSettings { preset: None, ..config.clone() };
         assert_eq!(merge(&open, &plain, &bare).sampling.temperature, Some(1.9));
+    }
+
+    #[test]
+    fn a_questions_own_effort_stands_above_what_is_stored_and_below_its_fields() {
+        let thinking = |thinking, thinking_budget_tokens| SamplingOverrides {
+            thinking,
+            thinking_budget_tokens,
+            ..SamplingOverrides::default()
+        };
+        let config = ChatSettings { sampling: thinking(Some(true), Some(2048)), ..chat_settings() };
+        let hasty = ChatSettings { effort: Some(Effort::Fast), ..config.clone() };
+        let plain = session(None, SamplingOverrides::default());
+        let deep = session(None, thinking(Some(true), Some(100)));
+        let silent = session(Some(Preset::Accurate), thinking(Some(false), None));
+        let of = |effort: Option<&str>,
+                  own: SamplingOverrides,
+                  session: &SessionSettings,
+                  config: &ChatSettings| {
+            let effort = effort.map(str::to_owned);
+            let question = Question { message: "x".into(), effort, sampling: own, ..Question::default() };
+            let merged = merge(&CheckedQuestion::new(question, config).unwrap(), session, config).sampling;
+            (merged.thinking, merged.thinking_budget_tokens)
+        };
+        let nothing = SamplingOverrides::default;
+        const BEST: (Option<bool>, Option<u32>) = (Some(true), Some(16_384));
+        assert_eq!(of(Some("best"), nothing(), &plain, &config), BEST);
+        assert_eq!(of(Some("best"), nothing(), &deep, &config), BEST, "more than the session's budget");
+        assert_eq!(of(Some("best"), nothing(), &silent, &config), BEST);
+        assert_eq!(
+            of(Some("best"), nothing(), &plain, &hasty),
+            BEST,
+            "its own effort, not the configured one"
+        );
+        assert_eq!(of(Some("fast"), nothing(), &deep, &config).0, Some(false));
+        assert_eq!(of(Some("balanced"), nothing(), &deep, &config), (Some(true), Some(100)), "says nothing");
+
+        assert_eq!(of(Some("best"), thinking(None, Some(7)), &deep, &config), (Some(true), Some(7)));
+        assert_eq!(of(Some("best"), thinking(Some(false), None), &deep, &config).0, Some(false));
+        assert_eq!(of(Some("fast"), thinking(Some(true), None), &plain, &config).0, Some(true));
+        assert_eq!(of(Some("fast"), thinking(None, Some(7)), &plain, &config), (Some(true), Some(7)));
+
+        assert_eq!(of(None, nothing(), &deep, &hasty), (Some(true), Some(100)), "a session above the config");
+        assert_eq!(
+            of(None, nothing(), &plain, &hasty).0,
+            Some(false),
+            "and the configured effort above its fields"
+        );
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub(super) struct CheckedQuestion {
     /// `None`: a new session.
     pub(super) session_id: Option<SessionId>,
     pub(super) mode: Mode,
+    /// Its own, else the configured one.
     pub(super) effort: Option<Effort>,
+    /// Whether the question names its effort itself.
+    pub(super) names_effort: bool,
     pub(super) strategy: Option<Strategy>,
     /// Whether it is to stay on this machine for its own sake; its session may want the same.
     pub(super) private: bool,
@@ -73,6 +76,7 @@ impl CheckedQuestion {
         let preset = question.preset.as_deref().map(parse_preset);
         Ok(Self {
             session_id: session_id.transpose()?,
+            names_effort: effort.is_some(),
             effort: effort.or(if question.mode.is_some() { None } else { settings.effort }),
             strategy: strategy.transpose()?,
             mode: check_mode(question.mode, default_mode)?,
