@@ -3,10 +3,9 @@
 //! A field may be added with a default. Anything else is a new schema number, and a migration.
 
 use crate::disk_answers::TraceRecord;
+use crate::names::{error_code, finish_reason, known, request_id};
 use crate::types::{AnswerTrace, Message, Session, SessionSettings};
-use boca_core::{
-    ErrorCode, FinishReason, Preset, RequestId, Role, SamplingOverrides, SessionId, Timings, Usage,
-};
+use boca_core::{Preset, RequestId, Role, SamplingOverrides, SessionId, Timings, Usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -230,10 +229,6 @@ impl TryFrom<MessageRecord> for Message {
 
     fn try_from(record: MessageRecord) -> Result<Self, String> {
         const ROLES: [Role; 4] = [Role::System, Role::User, Role::Assistant, Role::Tool];
-        let reason = record
-            .finish_reason
-            .map(|name| known("finish reason", &FinishReason::ALL, FinishReason::as_str, &name));
-        let failure = record.failure.map(|name| known("failure", &ErrorCode::ALL, ErrorCode::as_str, &name));
         Ok(Self {
             role: known("role", &ROLES, Role::as_str, &record.role)?,
             content: record.content,
@@ -241,14 +236,11 @@ impl TryFrom<MessageRecord> for Message {
             created_unix_ms: record.created_unix_ms,
             model_used: record.model_used,
             is_demo: record.is_demo,
-            finish_reason: reason.transpose()?,
+            finish_reason: record.finish_reason.as_deref().map(finish_reason).transpose()?,
             usage: record.usage.map(Usage::from),
             timings: record.timings.map(Timings::from),
-            request_id: record
-                .request_id
-                .map(|id| id.parse().map_err(|e| format!("request id {e}")))
-                .transpose()?,
-            failure: failure.transpose()?,
+            request_id: record.request_id.as_deref().map(request_id).transpose()?,
+            failure: record.failure.as_deref().map(error_code).transpose()?,
             private: record.private,
             trace: record.trace.map(AnswerTrace::try_from).transpose()?.map(Box::new),
         })
@@ -300,17 +292,4 @@ impl From<TimingsRecord> for Timings {
             total: Duration::from_micros(record.total_us),
         }
     }
-}
-
-/// The value of this name.
-///
-/// # Errors
-/// A word that this version does not know.
-pub(crate) fn known<T: Copy>(
-    what: &str,
-    all: &[T],
-    name_of: fn(T) -> &'static str,
-    name: &str,
-) -> Result<T, String> {
-    all.iter().copied().find(|one| name_of(*one) == name).ok_or_else(|| format!("unknown {what} {name:?}"))
 }

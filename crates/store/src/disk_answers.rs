@@ -1,11 +1,12 @@
 //! The records of answers and of providers as they lie on disk. The same rules as for [`crate::disk`].
 
 use crate::answers::{AnswerRecord, SourceRecord, Verdict};
-use crate::disk::{UsageRecord, known};
+use crate::disk::UsageRecord;
+use crate::names::{error_code, finish_reason, known, request_id};
 use crate::types::AnswerTrace;
 use boca_core::{
-    ErrorCode, Failure, FinishReason, FusionTrace, MicroUsd, ProviderUsage, RequestId, Seam, SourceAnswer,
-    SourceRole, SourceState, SourceTrace, Strategy, Usage,
+    Failure, FusionTrace, MicroUsd, ProviderUsage, Seam, SourceAnswer, SourceRole, SourceState, SourceTrace,
+    Strategy, Usage,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -127,7 +128,7 @@ impl TryFrom<AnswerDiskRecord> for AnswerRecord {
                 provider: source.provider,
                 role: role(&source.role)?,
                 state: state(&source.state)?,
-                failure: source.failure.map(error_code).transpose()?,
+                failure: source.failure.as_deref().map(error_code).transpose()?,
                 first_token: source.first_token_us.map(Duration::from_micros),
                 total: source.total_us.map(Duration::from_micros),
                 usage: source.usage.into(),
@@ -135,26 +136,23 @@ impl TryFrom<AnswerDiskRecord> for AnswerRecord {
             })
         };
         Ok(Self {
-            request_id: request_id(record.request_id)?,
+            request_id: request_id(&record.request_id)?,
             created_unix_ms: record.created_unix_ms,
             mode: record.mode,
-            strategy: record.strategy.map(strategy).transpose()?,
+            strategy: record.strategy.as_deref().map(strategy).transpose()?,
             chosen: record.chosen,
             sources: record.sources.into_iter().map(source).collect::<Result<_, _>>()?,
-            verdict: record
-                .verdict
-                .map(|name| known("verdict", &Verdict::ALL, Verdict::as_str, &name))
-                .transpose()?,
+            verdict: record.verdict.as_deref().map(verdict).transpose()?,
         })
     }
 }
 
-fn error_code(name: String) -> Result<ErrorCode, String> {
-    known("failure", &ErrorCode::ALL, ErrorCode::as_str, &name)
+fn strategy(name: &str) -> Result<Strategy, String> {
+    known("strategy", &Strategy::ALL, Strategy::as_str, name)
 }
 
-fn strategy(name: String) -> Result<Strategy, String> {
-    known("strategy", &Strategy::ALL, Strategy::as_str, &name)
+fn verdict(name: &str) -> Result<Verdict, String> {
+    known("verdict", &Verdict::ALL, Verdict::as_str, name)
 }
 
 fn role(name: &str) -> Result<SourceRole, String> {
@@ -163,10 +161,6 @@ fn role(name: &str) -> Result<SourceRole, String> {
 
 fn state(name: &str) -> Result<SourceState, String> {
     known("state", &SourceState::ALL, SourceState::as_str, name)
-}
-
-fn request_id(id: String) -> Result<RequestId, String> {
-    id.parse().map_err(|error| format!("request id {error}"))
 }
 
 /// How an answer came about, as it lies beside its message.
@@ -259,7 +253,7 @@ impl TryFrom<TraceRecord> for AnswerTrace {
     fn try_from(record: TraceRecord) -> Result<Self, String> {
         let fusion = FusionTrace {
             mode: record.mode,
-            strategy: record.strategy.map(strategy).transpose()?,
+            strategy: record.strategy.as_deref().map(strategy).transpose()?,
             chosen: record.chosen,
             judged_by: record.judged_by,
             agreement: record.agreement,
@@ -300,7 +294,7 @@ impl TryFrom<SourceTraceRecord> for SourceTrace {
 
     fn try_from(record: SourceTraceRecord) -> Result<Self, String> {
         let failure = |failure: FailureRecord| {
-            let code = error_code(failure.code)?;
+            let code = error_code(&failure.code)?;
             Ok::<_, String>(Failure { param: failure.param, ..Failure::new(code, failure.message) })
         };
         Ok(Self {
@@ -336,12 +330,7 @@ impl TryFrom<SourceAnswerRecord> for SourceAnswer {
         Ok(Self {
             provider: record.provider,
             text: record.text,
-            finish_reason: known(
-                "finish reason",
-                &FinishReason::ALL,
-                FinishReason::as_str,
-                &record.finish_reason,
-            )?,
+            finish_reason: finish_reason(&record.finish_reason)?,
             usage: Usage::from(record.usage),
         })
     }

@@ -79,10 +79,10 @@ pub(crate) fn day_usage(day: u32, provider: &str) -> Vec<u8> {
     key
 }
 
-/// Day and provider from such a key.
-pub(crate) fn parse_day_usage(key: &[u8]) -> Option<(u32, String)> {
-    let (day, provider) = key.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*day), std::str::from_utf8(provider).ok()?.to_owned()))
+/// The provider from such a key.
+pub(crate) fn provider_of_day_usage(key: &[u8]) -> Option<String> {
+    let (_, provider) = key.split_first_chunk::<4>()?;
+    Some(std::str::from_utf8(provider).ok()?.to_owned())
 }
 
 /// What the keys of all parts of a record begin with. The length keeps one record's parts apart from those of a

@@ -20,6 +20,7 @@ mod error;
 mod keys;
 mod lock;
 mod migrate;
+mod names;
 mod open;
 mod reads;
 mod record_store;

@@ -5,7 +5,7 @@ use crate::changes::read_record;
 use crate::codec;
 use crate::envelope::Damage;
 use crate::keys::{self, RecordTree};
-use crate::trees::{TreeName, Trees};
+use crate::trees::Trees;
 use crate::types::{Session, SessionCursor, SessionPage, StoredMessage};
 use boca_core::SessionId;
 use std::ops::Bound;
@@ -31,17 +31,43 @@ impl<T> Found<T> {
     }
 }
 
+/// What one record says; `None`: there is none.
+pub(crate) fn record<T>(
+    trees: &Trees,
+    tree: RecordTree,
+    key: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, Damage>,
+) -> Result<Option<Result<T, Damage>>, StoreError> {
+    let Some(head) = trees.get(tree.into(), key)? else { return Ok(None) };
+    Ok(Some(read_record(trees, tree, key, &head)?.and_then(|record| decode(&record))))
+}
+
+/// Takes every record whose key begins with this, in the order of the keys. Yields those that could not be read.
+pub(crate) fn each_record<T>(
+    trees: &Trees,
+    tree: RecordTree,
+    prefix: &[u8],
+    decode: fn(&[u8]) -> Result<T, Damage>,
+    mut take: impl FnMut(&[u8], T),
+) -> Result<Vec<DamagedRecord>, StoreError> {
+    let mut damaged = Vec::new();
+    for (key, head) in trees.entries_with_prefix(tree.into(), prefix)? {
+        match read_record(trees, tree, &key, &head)?.and_then(|record| decode(&record)) {
+            Ok(value) => take(&key, value),
+            Err(damage) => damaged.push(DamagedRecord { tree, key: key.to_vec(), damage }),
+        }
+    }
+    Ok(damaged)
+}
+
 /// One session, `None` when there is none that can be read.
 pub(crate) fn session(trees: &Trees, id: &SessionId) -> Result<Found<Option<Session>>, StoreError> {
     let key = keys::session(id);
-    let Some(head) = trees.get(TreeName::Sessions, &key)? else {
-        return Ok(Found::whole(None));
-    };
-    let decoded = read_record(trees, RecordTree::Sessions, &key, &head)?
-        .and_then(|record| codec::decode_session(id, &record));
-    Ok(match decoded {
-        Ok(session) => Found::whole(Some(session)),
-        Err(damage) => {
+    let read = record(trees, RecordTree::Sessions, &key, |record| codec::decode_session(id, record))?;
+    Ok(match read {
+        None => Found::whole(None),
+        Some(Ok(session)) => Found::whole(Some(session)),
+        Some(Err(damage)) => {
             Found { value: None, damaged: vec![DamagedRecord { tree: RecordTree::Sessions, key, damage }] }
         }
     })
@@ -49,19 +75,13 @@ pub(crate) fn session(trees: &Trees, id: &SessionId) -> Result<Found<Option<Sess
 
 /// Every message of a session, oldest first.
 pub(crate) fn messages(trees: &Trees, id: &SessionId) -> Result<Found<Vec<StoredMessage>>, StoreError> {
-    let mut found = Found::whole(Vec::new());
-    for (key, head) in trees.entries_with_prefix(TreeName::Messages, &keys::messages_of(id))? {
-        let decoded = read_record(trees, RecordTree::Messages, &key, &head)?
-            .and_then(|record| codec::decode_message(&record));
-        match (keys::message_index(&key), decoded) {
-            (Some(index), Ok(message)) => found.value.push(StoredMessage { index, message }),
-            (None, Ok(_)) => {}
-            (_, Err(damage)) => {
-                found.damaged.push(DamagedRecord { tree: RecordTree::Messages, key: key.to_vec(), damage });
-            }
-        }
-    }
-    Ok(found)
+    let mut value = Vec::new();
+    let prefix = keys::messages_of(id);
+    let damaged =
+        each_record(trees, RecordTree::Messages, &prefix, codec::decode_message, |key, message| {
+            value.extend(keys::message_index(key).map(|index| StoredMessage { index, message }));
+        })?;
+    Ok(Found { value, damaged })
 }
 
 /// Sessions by the time of their last change, newest first, after `before`.

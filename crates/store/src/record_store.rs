@@ -1,11 +1,10 @@
 //! The calls of the store that keep the record of answers and of what providers used.
 
 use crate::answers::{self, AnswerRecord, MAX_ANSWER_RECORDS, Verdict};
-use crate::changes::read_record;
 use crate::keys::{self, RecordTree};
-use crate::reads::{DamagedRecord, Found};
+use crate::reads::{self, Found};
 use crate::store::Store;
-use crate::trees::{TreeName, Trees};
+use crate::trees::Trees;
 use crate::{StoreError, codec, record_writes};
 use boca_core::{LocalDay, ProviderUsage, RequestId};
 use std::collections::BTreeMap;
@@ -80,32 +79,19 @@ fn check_provider(provider: &str) -> Result<(), StoreError> {
 }
 
 fn all_answers(trees: &Trees) -> Result<Found<Vec<AnswerRecord>>, StoreError> {
-    let mut found = Found { value: Vec::new(), damaged: Vec::new() };
-    for (key, head) in trees.entries_with_prefix(TreeName::Answers, &[])? {
-        let record = read_record(trees, RecordTree::Answers, &key, &head)?;
-        match record.and_then(|record| codec::decode_answer(&record)) {
-            Ok(answer) => found.value.push(answer),
-            Err(damage) => {
-                found.damaged.push(DamagedRecord { tree: RecordTree::Answers, key: key.to_vec(), damage });
-            }
-        }
-    }
-    Ok(found)
+    let mut value = Vec::new();
+    let damaged = reads::each_record(trees, RecordTree::Answers, &[], codec::decode_answer, |_, answer| {
+        value.push(answer);
+    })?;
+    Ok(Found { value, damaged })
 }
 
 fn usage_on(trees: &Trees, day: LocalDay) -> Result<Found<BTreeMap<String, ProviderUsage>>, StoreError> {
-    let mut found = Found { value: BTreeMap::new(), damaged: Vec::new() };
-    for (key, head) in
-        trees.entries_with_prefix(TreeName::DayUsage, &answers::day_number(day).to_be_bytes())?
-    {
-        let record = read_record(trees, RecordTree::DayUsage, &key, &head)?;
-        match (keys::parse_day_usage(&key), record.and_then(|record| codec::decode_day_usage(&record))) {
-            (Some((_, provider)), Ok(usage)) => drop(found.value.insert(provider, usage)),
-            (None, Ok(_)) => {}
-            (_, Err(damage)) => {
-                found.damaged.push(DamagedRecord { tree: RecordTree::DayUsage, key: key.to_vec(), damage });
-            }
-        }
-    }
-    Ok(found)
+    let mut value = BTreeMap::new();
+    let prefix = answers::day_number(day).to_be_bytes();
+    let damaged =
+        reads::each_record(trees, RecordTree::DayUsage, &prefix, codec::decode_day_usage, |key, usage| {
+            value.extend(keys::provider_of_day_usage(key).map(|provider| (provider, usage)));
+        })?;
+    Ok(Found { value, damaged })
 }

@@ -5,9 +5,8 @@ use crate::StoreError;
 use crate::answers::{self, AnswerRecord, Verdict};
 use crate::changes::{Changes, read_record};
 use crate::codec;
-use crate::envelope::Damage;
 use crate::keys::{self, RecordTree};
-use crate::reads::DamagedRecord;
+use crate::reads;
 use crate::trees::{TreeName, Trees};
 use crate::writes::Planned;
 use boca_core::{LocalDay, ProviderUsage, RequestId};
@@ -43,10 +42,8 @@ pub(crate) fn judge(trees: &Trees, id: &RequestId, verdict: Verdict) -> Planned<
     let Some(key) = trees.get(TreeName::AnswersByRequest, id.as_str().as_bytes())? else {
         return Ok((changes, None));
     };
-    let Some(head) = trees.get(TreeName::Answers, &key)? else { return Ok((changes, None)) };
-    let record = read_record(trees, RecordTree::Answers, &key, &head)?;
-    let Ok(answer) = record.and_then(|record| codec::decode_answer(&record)) else {
-        // It is set aside by the next one who reads the whole record.
+    // A damaged one is set aside by the next one who reads the whole record.
+    let Some(Ok(answer)) = reads::record(trees, RecordTree::Answers, &key, codec::decode_answer)? else {
         return Ok((changes, None));
     };
     let judged = AnswerRecord { verdict: Some(verdict), ..answer.clone() };
@@ -64,7 +61,7 @@ pub(crate) fn add_usage(
     let mut changes = Changes::default();
     let key = keys::day_usage(answers::day_number(day), provider);
     let mut sum = ProviderUsage::default();
-    match usage_at(trees, &key)? {
+    match reads::record(trees, RecordTree::DayUsage, &key, codec::decode_day_usage)? {
         None => {}
         Some(Ok(before)) => sum = before,
         Some(Err(_)) => changes.set_aside(trees, RecordTree::DayUsage, &key)?,
@@ -76,42 +73,6 @@ pub(crate) fn add_usage(
         changes.remove_record(trees, RecordTree::DayUsage, &old)?;
     }
     Ok((changes, sum))
-}
-
-/// Sets one record aside if it is still damaged. Yields how many were.
-pub(crate) fn set_aside_record(
-    changes: &mut Changes,
-    trees: &Trees,
-    record: &DamagedRecord,
-) -> Result<u64, StoreError> {
-    let is_damaged = match record.tree {
-        RecordTree::Answers => answer_at(trees, &record.key)?.is_some_and(|read| read.is_err()),
-        _ => usage_at(trees, &record.key)?.is_some_and(|read| read.is_err()),
-    };
-    if is_damaged {
-        changes.set_aside(trees, record.tree, &record.key)?;
-    }
-    Ok(u64::from(is_damaged))
-}
-
-/// The record of one answer.
-pub(crate) fn answer_at(
-    trees: &Trees,
-    key: &[u8],
-) -> Result<Option<Result<AnswerRecord, Damage>>, StoreError> {
-    let Some(head) = trees.get(TreeName::Answers, key)? else { return Ok(None) };
-    let record = read_record(trees, RecordTree::Answers, key, &head)?;
-    Ok(Some(record.and_then(|record| codec::decode_answer(&record))))
-}
-
-/// The usage record of one provider and day.
-pub(crate) fn usage_at(
-    trees: &Trees,
-    key: &[u8],
-) -> Result<Option<Result<ProviderUsage, Damage>>, StoreError> {
-    let Some(head) = trees.get(TreeName::DayUsage, key)? else { return Ok(None) };
-    let record = read_record(trees, RecordTree::DayUsage, key, &head)?;
-    Ok(Some(record.and_then(|record| codec::decode_day_usage(&record))))
 }
 
 #[cfg(test)]
@@ -148,7 +109,10 @@ mod tests {
             .answers
             .iter()
             .keys()
-            .map(|key| answer_at(&trees, &key.unwrap()).unwrap().unwrap().unwrap().request_id.to_string())
+            .map(|key| {
+                let read = reads::record(&trees, RecordTree::Answers, &key.unwrap(), codec::decode_answer);
+                read.unwrap().unwrap().unwrap().request_id.to_string()
+            })
             .collect();
         assert_eq!(kept, ["c", "b", "d"]);
         let ids: Vec<_> = trees.answers_by_request.iter().keys().map(|key| key.unwrap().to_vec()).collect();
@@ -191,6 +155,7 @@ mod tests {
         changes.apply(&trees).unwrap();
         assert_eq!(sum.requests, 1);
         assert_eq!(trees.damaged.len(), 1);
-        assert_eq!(usage_at(&trees, &key).unwrap(), Some(Ok(one)));
+        let read = reads::record(&trees, RecordTree::DayUsage, &key, codec::decode_day_usage);
+        assert_eq!(read.unwrap(), Some(Ok(one)));
     }
 }

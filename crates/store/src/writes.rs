@@ -3,9 +3,9 @@
 use crate::StoreError;
 use crate::changes::Changes;
 use crate::codec;
+use crate::envelope::Damage;
 use crate::keys::{self, RecordTree};
 use crate::reads::{self, DamagedRecord};
-use crate::record_writes;
 use crate::trees::{TreeName, Trees};
 use crate::types::{
     Message, NewSession, Session, SessionSettings, SessionUpdate, StoredMessage, session_title,
@@ -104,19 +104,10 @@ pub(crate) fn set_aside(trees: &Trees, damaged: &[DamagedRecord]) -> Planned<u64
     let mut changes = Changes::default();
     let mut count = 0;
     for record in damaged {
-        match record.tree {
-            RecordTree::Messages => {
-                let head = trees.get(TreeName::Messages, &record.key)?;
-                let Some(head) = head else { continue };
-                let read = crate::changes::read_record(trees, record.tree, &record.key, &head)?;
-                if read.and_then(|bytes| codec::decode_message(&bytes)).is_err() {
-                    changes.set_aside(trees, record.tree, &record.key)?;
-                    count += 1;
-                }
-            }
-            RecordTree::Answers | RecordTree::DayUsage => {
-                count += record_writes::set_aside_record(&mut changes, trees, record)?;
-            }
+        let is_damaged = match record.tree {
+            RecordTree::Messages => is_damaged(trees, record, codec::decode_message)?,
+            RecordTree::Answers => is_damaged(trees, record, codec::decode_answer)?,
+            RecordTree::DayUsage => is_damaged(trees, record, codec::decode_day_usage)?,
             RecordTree::Sessions => {
                 let id = std::str::from_utf8(&record.key).ok().and_then(|id| id.parse().ok());
                 let Some(id) = id else { continue };
@@ -128,10 +119,23 @@ pub(crate) fn set_aside(trees: &Trees, damaged: &[DamagedRecord]) -> Planned<u64
                     put_session(&mut changes, trees, None, &session)?;
                 }
                 count += 1;
+                continue;
             }
+        };
+        if is_damaged {
+            changes.set_aside(trees, record.tree, &record.key)?;
+            count += 1;
         }
     }
     Ok((changes, count))
+}
+
+fn is_damaged<T>(
+    trees: &Trees,
+    record: &DamagedRecord,
+    decode: fn(&[u8]) -> Result<T, Damage>,
+) -> Result<bool, StoreError> {
+    Ok(reads::record(trees, record.tree, &record.key, decode)?.is_some_and(|read| read.is_err()))
 }
 
 /// The session as it is. One whose record is damaged is set aside and rebuilt from its messages: settings and a title
