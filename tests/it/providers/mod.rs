@@ -1,7 +1,9 @@
 //! Questions that several can answer: fake providers on loopback, the demo model, and the real binary between them.
 
+mod asking;
 mod commands;
 mod guards;
+mod key_leaks;
 mod keys;
 mod modes;
 mod private;
