@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// A good answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
     /// The thinking, in the pieces in which it is streamed.
     pub reasoning: Vec<String>,
@@ -23,14 +23,7 @@ pub struct Answer {
 impl Answer {
     /// An answer of this text, streamed word by word.
     pub fn text(text: &str) -> Self {
-        Self {
-            reasoning: Vec::new(),
-            tokens: words(text),
-            tool_calls: Vec::new(),
-            finish_reason: None,
-            prompt_tokens: None,
-            cached_tokens: 0,
-        }
+        Self { tokens: words(text), ..Self::default() }
     }
 }
 

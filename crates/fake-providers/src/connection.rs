@@ -1,7 +1,7 @@
 //! One connection: requests are read, answered and written down until either side closes.
 
 use crate::exchange::{After, answer};
-use crate::http::{self, Request};
+use crate::http;
 use crate::seen::Seen;
 use crate::server::Shared;
 use std::future::Future;
@@ -83,9 +83,9 @@ pub(crate) async fn serve<S: Socket>(socket: S, shared: Arc<Shared>) {
     let number = shared.next_connection();
     let mut connection = Connection { socket, buffer: Vec::new() };
     while let Ok(Some(request)) = http::read_request(&mut connection.socket, &mut connection.buffer).await {
-        let seen = seen(&request, number);
+        let seen = Seen { connection: number, at: Instant::now(), ..request };
         let place = shared.note(seen.clone());
-        match answer(&mut connection, &request, &seen, &shared).await {
+        match answer(&mut connection, &seen, &shared).await {
             Ok(after) => {
                 shared.amend(place, |seen| seen.is_answered = true);
                 match after {
@@ -102,19 +102,5 @@ pub(crate) async fn serve<S: Socket>(socket: S, shared: Arc<Shared>) {
                 break;
             }
         }
-    }
-}
-
-fn seen(request: &Request, connection: usize) -> Seen {
-    Seen {
-        connection,
-        method: request.method.clone(),
-        path: request.path.clone(),
-        query: request.query.clone(),
-        headers: request.headers.clone(),
-        body: request.body.clone(),
-        at: Instant::now(),
-        is_answered: false,
-        client_hung_up: false,
     }
 }

@@ -3,12 +3,14 @@
 use crate::behaviour::{Behaviour, Fault};
 use crate::check;
 use crate::connection::{Connection, HungUp, Socket};
-use crate::http::{self, LAST_CHUNK, Request};
+use crate::http::{self, LAST_CHUNK};
 use crate::protocol::{Exchange, Protocol, Trouble, Wanted};
 use crate::seen::Seen;
 use crate::server::Shared;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::Value;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// What becomes of the connection.
@@ -30,19 +32,18 @@ const HUGE_PIECE_BYTES: usize = 16 << 10;
 /// Answers one request.
 pub(crate) async fn answer<S: Socket>(
     connection: &mut Connection<S>,
-    request: &Request,
     seen: &Seen,
     shared: &Shared,
 ) -> Result<After, HungUp> {
-    let Some((protocol, wanted)) = Protocol::of_request(request) else {
+    let body = seen.json();
+    let Some((protocol, wanted)) = Protocol::of_request(seen, &body) else {
         let body = serde_json::json!({ "error": { "message": "no such path", "code": 404 } });
         return send_json(connection, 404, &[], &body).await;
     };
-    let given = protocol.key(request);
+    let given = protocol.key(seen);
     if shared.key().is_some_and(|key| key != given) {
         return send_error(connection, protocol, &Trouble::BadKey { given }).await;
     }
-    let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
     match wanted {
         Wanted::Models => {
             let behaviour = shared.probe().unwrap_or_default();
@@ -55,7 +56,7 @@ pub(crate) async fn answer<S: Socket>(
         }
         Wanted::Count => send_json(connection, 200, &[], &protocol.count(&body)).await,
         Wanted::Ask { model, stream } => {
-            let behaviour = shared.behaviour(seen);
+            let mut behaviour = shared.behaviour(seen);
             connection.wait(behaviour.head_delay).await?;
             if let Some(after) = early_fault(connection, protocol, &behaviour).await? {
                 return Ok(after);
@@ -66,16 +67,13 @@ pub(crate) async fn answer<S: Socket>(
             if let Some(problem) = check::problem(protocol, &body) {
                 return send_error(connection, protocol, &Trouble::BadRequest { problem }).await;
             }
-            let mut behaviour = behaviour;
             match behaviour.fault {
-                Some(Fault::Safety(_)) => {
+                Some(Fault::Safety(n)) => {
                     behaviour.answer.finish_reason = Some(protocol.safety_reason().into());
+                    behaviour.answer.tokens.truncate(n);
                 }
                 Some(Fault::Empty) => behaviour.answer.tokens.clear(),
                 _ => {}
-            }
-            if let Some(Fault::Safety(n)) = behaviour.fault {
-                behaviour.answer.tokens.truncate(n);
             }
             let exchange = Exchange { model: &model, answer: &behaviour.answer, body: &body };
             if stream {
@@ -100,7 +98,8 @@ async fn early_fault<S: Socket>(
             let (status, mut headers, body) = protocol.error(&trouble);
             if let (true, Some(wait)) = (*as_date, *retry_after) {
                 headers.retain(|(name, _)| name != "retry-after");
-                headers.push(("retry-after".into(), http_date(SystemTime::now() + wait)));
+                headers
+                    .extend(http_date(Timestamp::now() + wait).map(|date| ("retry-after".to_owned(), date)));
             }
             send_json(connection, status, &headers, &body).await?
         }
@@ -283,33 +282,9 @@ async fn send_json<S: Socket>(
     Ok(After::KeepAlive)
 }
 
-/// The date in the form of HTTP headers.
-///
-/// Source: RFC 9110, section 5.6.7; the calendar by the algorithm for civil dates from day numbers.
-fn http_date(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March put the leap day at their end.
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    format!(
-        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
-        WEEKDAYS[(days % 7) as usize],
-        MONTHS[month as usize - 1],
-        second_of_day / 3600,
-        second_of_day / 60 % 60,
-        second_of_day % 60,
-    )
+/// The moment in the form of HTTP's headers (RFC 9110, section 5.6.7); `None` where that form has no word for it.
+fn http_date(moment: Timestamp) -> Option<String> {
+    DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()
 }
 
 #[cfg(test)]
@@ -318,7 +293,7 @@ mod tests {
 
     #[test]
     fn dates_are_written_as_http_wants_them() {
-        let at = |seconds| http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let at = |seconds| http_date(Timestamp::from_second(seconds).unwrap()).unwrap();
         assert_eq!(at(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(at(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(at(1_709_164_800), "Thu, 29 Feb 2024 00:00:00 GMT");

@@ -1,6 +1,8 @@
 //! Just enough of HTTP/1.1 to be a server for tests, by hand: resets, stalls and torn bodies need the raw socket.
 
+use crate::seen::Seen;
 use std::io;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The most bytes of a request's head.
@@ -8,28 +10,12 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The most bytes of a request's body.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
-/// A parsed request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Request {
-    /// A header's value; the name in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// Reads the next request; `None` when the peer closed instead. `buffer` keeps what was read too far.
+/// Reads the next request; `None` when the peer closed instead. `buffer` keeps what was read too far. Number of the
+/// connection and time are the caller's to say.
 pub(crate) async fn read_request(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
-) -> io::Result<Option<Request>> {
+) -> io::Result<Option<Seen>> {
     let head_end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
             break at;
@@ -90,7 +76,7 @@ async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, lengt
     Ok(())
 }
 
-fn parse_head(head: &str) -> Option<Request> {
+fn parse_head(head: &str) -> Option<Seen> {
     let mut lines = head.split("\r\n");
     let mut first = lines.next()?.split(' ');
     let (method, target, version) = (first.next()?, first.next()?, first.next()?);
@@ -101,7 +87,17 @@ fn parse_head(head: &str) -> Option<Request> {
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers =
         headers.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect();
-    Some(Request { method: method.into(), path: path.into(), query: query.into(), headers, body: Vec::new() })
+    Some(Seen {
+        connection: 0,
+        method: method.into(),
+        path: path.into(),
+        query: query.into(),
+        headers,
+        body: Vec::new(),
+        at: Instant::now(),
+        is_answered: false,
+        client_hung_up: false,
+    })
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -2,9 +2,10 @@
 
 use super::{Exchange, Trouble};
 use serde_json::{Value, json};
+use std::fmt::Display;
 
-fn frame(value: &Value) -> String {
-    format!("data: {value}\r\n\r\n")
+pub(super) fn frame(data: impl Display) -> String {
+    format!("data: {data}\r\n\r\n")
 }
 
 fn chunk(exchange: &Exchange<'_>, parts: Value, finish_reason: Option<&str>) -> Value {
@@ -48,7 +49,7 @@ fn usage(exchange: &Exchange<'_>, is_over: bool) -> Value {
 
 pub(super) fn text(exchange: &Exchange<'_>, text: &str, is_thought: bool) -> String {
     let part = if is_thought { json!({ "text": text, "thought": true }) } else { json!({ "text": text }) };
-    frame(&chunk(exchange, json!([part]), None))
+    frame(chunk(exchange, json!([part]), None))
 }
 
 fn calls(exchange: &Exchange<'_>) -> Vec<Value> {
@@ -61,7 +62,7 @@ pub(super) fn closing(exchange: &Exchange<'_>) -> String {
     if parts.is_empty() {
         parts.push(json!({ "text": "" }));
     }
-    frame(&chunk(exchange, Value::Array(parts), Some(finish_reason(exchange))))
+    frame(chunk(exchange, Value::Array(parts), Some(finish_reason(exchange))))
 }
 
 fn finish_reason<'a>(exchange: &'a Exchange<'_>) -> &'a str {

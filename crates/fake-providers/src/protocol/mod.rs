@@ -6,7 +6,7 @@ mod ollama;
 mod openai;
 
 use crate::behaviour::Answer;
-use crate::http::Request;
+use crate::seen::Seen;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -70,8 +70,7 @@ impl Exchange<'_> {
 
 impl Protocol {
     /// The protocol and the wish of a request; `None` when no server would know the path.
-    pub(crate) fn of_request(request: &Request) -> Option<(Self, Wanted)> {
-        let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+    pub(crate) fn of_request(request: &Seen, body: &Value) -> Option<(Self, Wanted)> {
         let model = || body["model"].as_str().unwrap_or_default().to_owned();
         let path = request.path.as_str();
         let is_anthropic = request.header("anthropic-version").is_some();
@@ -121,7 +120,7 @@ impl Protocol {
     }
 
     /// The key that a request carries.
-    pub(crate) fn key(self, request: &Request) -> String {
+    pub(crate) fn key(self, request: &Seen) -> String {
         let header = match self {
             Self::Gemini => request.header("x-goog-api-key"),
             Self::Anthropic => request.header("x-api-key"),
@@ -212,8 +211,8 @@ impl Protocol {
     /// A frame around this data, which need not be JSON.
     pub(crate) fn frame(self, data: &str) -> String {
         match self {
-            Self::Gemini => format!("data: {data}\r\n\r\n"),
-            Self::Openai => format!("data: {data}\n\n"),
+            Self::Gemini => gemini::frame(data),
+            Self::Openai => openai::frame(data),
             Self::Ollama => format!("{data}\n"),
             Self::Anthropic => format!("event: content_block_delta\ndata: {data}\n\n"),
         }

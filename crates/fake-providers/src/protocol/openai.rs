@@ -2,9 +2,10 @@
 
 use super::{Exchange, Trouble, retry_after_header};
 use serde_json::{Value, json};
+use std::fmt::Display;
 
-fn frame(value: &Value) -> String {
-    format!("data: {value}\n\n")
+pub(super) fn frame(data: impl Display) -> String {
+    format!("data: {data}\n\n")
 }
 
 fn chunk(exchange: &Exchange<'_>, choices: Value) -> Value {
@@ -24,7 +25,7 @@ pub(super) fn opening(exchange: &Exchange<'_>) -> String {
 
 pub(super) fn delta(exchange: &Exchange<'_>, delta: Value) -> String {
     let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": null });
-    frame(&chunk(exchange, json!([choice])))
+    frame(chunk(exchange, json!([choice])))
 }
 
 /// A call comes in pieces: its name first, then its arguments in two halves.
@@ -52,11 +53,11 @@ pub(super) fn closing(exchange: &Exchange<'_>) -> String {
     let mut frames = tool_call_deltas(exchange);
     let last =
         json!([{ "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(exchange) }]);
-    frames.push_str(&frame(&chunk(exchange, last)));
+    frames.push_str(&frame(chunk(exchange, last)));
     if exchange.body["stream_options"]["include_usage"] == true {
         let mut with_usage = chunk(exchange, json!([]));
         with_usage["usage"] = usage(exchange);
-        frames.push_str(&frame(&with_usage));
+        frames.push_str(&frame(with_usage));
     }
     frames.push_str("data: [DONE]\n\n");
     frames
@@ -113,7 +114,7 @@ pub(super) fn whole(exchange: &Exchange<'_>) -> Value {
 
 pub(super) fn error_in_stream(message: &str) -> String {
     let error = json!({ "message": message, "type": "InternalServerError", "param": null, "code": 500 });
-    format!("{}data: [DONE]\n\n", frame(&json!({ "error": error })))
+    format!("{}data: [DONE]\n\n", frame(json!({ "error": error })))
 }
 
 pub(super) fn error(trouble: &Trouble) -> (u16, Vec<(String, String)>, Value) {
