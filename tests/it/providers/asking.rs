@@ -75,7 +75,7 @@ fn metrics_count_what_providers_answered_and_used() {
     let daemon = daemon_with(&home, &cloud.config("alpha", "gemini", ""));
     let answer = daemon.chat(&asking("alpha"));
     cloud.fake().set(Behaviour::fault(Fault::Status(500)));
-    daemon.post("/api/chat", &asking("alpha")).expect(503);
+    daemon.post("/api/chat", &asking("alpha")).expect(502);
     let used = answer["usage"]["completion_tokens"].as_u64().unwrap();
     let metrics = until("the metrics", || {
         let metrics = daemon.get("/api/metrics").expect(200).json();

@@ -85,17 +85,17 @@ fn no_log_file_or_reply_holds_a_key() {
     wait_for_checks(&daemon);
 
     let mut told = Vec::new();
-    let ask_everyone = |told: &mut Vec<String>, expected: u16| {
+    let ask_everyone = |told: &mut Vec<String>, is_good: bool| {
         for (kind, _) in KEYS {
             let mode = format!("the-{kind}");
             let reply = daemon.post("/api/chat", &with(asking(&mode), json!({ "session_id": mode })));
-            assert_eq!(reply.status, expected, "{kind}: {reply:?}");
+            assert_eq!(reply.status == 200, is_good, "{kind}: {reply:?}");
             told.push(reply.body);
         }
         let all = with(asking("compare"), json!({ "stream": true }));
         told.push(daemon.post("/api/chat", &all).body);
     };
-    ask_everyone(&mut told, 200);
+    ask_everyone(&mut told, true);
     for (n, (kind, key)) in KEYS.iter().enumerate() {
         let asked = clouds[n].fake().asks().remove(0);
         let header = match *kind {
@@ -107,7 +107,7 @@ fn no_log_file_or_reply_holds_a_key() {
         assert!(!format!("{}?{}", asked.path, asked.query).contains(COMMON), "{kind}");
         clouds[n].fake().set(echo(key));
     }
-    ask_everyone(&mut told, 503);
+    ask_everyone(&mut told, false);
     for (cloud, (_, key)) in clouds.iter().zip(KEYS) {
         cloud.fake().set_probe(Some(echo(key)));
     }
@@ -118,7 +118,7 @@ fn no_log_file_or_reply_holds_a_key() {
         providers.iter().all(|provider| provider["last_probe"]["ok"] == false).then_some(reply.body)
     });
     assert!(status.contains("<hidden>"), "the refusals are told, without the key: {status}");
-    ask_everyone(&mut told, 503);
+    ask_everyone(&mut told, false);
     daemon.signal(Signal::HUP);
     until("the reload", || daemon.log().contains("read again").then_some(()));
     told.push(status);
@@ -134,11 +134,11 @@ fn no_log_file_or_reply_holds_a_key() {
     }
     let log = daemon.stop().log;
     for part in ["the-gemini", "the-anthropic", "TRACE", "an attempt failed"] {
-        assert!(log.contains(part), "the log lacks {part}, so that this test shows nothing:\n{log}");
+        assert!(log.contains(part), "the log lacks {part}, so that this test shows nothing");
     }
     told.push(log);
-    for text in &told {
-        assert!(!text.contains(COMMON), "a key is in: {text}");
+    for line in told.iter().flat_map(|text| text.lines()) {
+        assert!(!line.contains(COMMON), "a key is in: {line}");
     }
     let mut n_files = 0;
     for path in files(&home.path("")).into_iter().filter(|path| *path != key_file) {
