@@ -3,6 +3,7 @@
 use crate::conversation::Ask;
 use crate::decode::{Decode, json};
 use crate::fault::Fault;
+use crate::model_list::{ListById, ListByName};
 use crate::{ApiKey, Endpoint, anthropic, error_body, gemini, ollama, openai};
 use boca_core::ProviderKind;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -110,12 +111,11 @@ impl<'a> Dialect<'a> {
     /// The names of the models in the response to [`probe`](Self::probe).
     pub(crate) fn model_names(&self, body: &str) -> Result<Vec<String>, Fault> {
         Ok(match self.endpoint.kind {
-            ProviderKind::Gemini => json::<gemini::ListModelsResponse>(body)?.names(),
-            ProviderKind::Ollama => json::<ollama::TagsResponse>(body)?.names(),
+            ProviderKind::Gemini | ProviderKind::Ollama => json::<ListByName>(body)?.names(),
             // mlx_lm.server answers so when it has no cache of downloaded models; it serves all the same.
             ProviderKind::Openai if body.is_empty() => Vec::new(),
             ProviderKind::Anthropic | ProviderKind::Openai | ProviderKind::Engine => {
-                json::<openai::ListModelsResponse>(body)?.names()
+                json::<ListById>(body)?.names()
             }
         })
     }
@@ -200,10 +200,7 @@ impl<'a> Dialect<'a> {
     }
 
     fn gemini_url(&self, action: &str) -> Url {
-        let model = &self.endpoint.model;
-        // `tunedModels/…` names its collection itself.
-        let named = if model.contains('/') { model.clone() } else { format!("models/{model}") };
-        let with_action = format!("{named}:{action}");
+        let with_action = format!("{}:{action}", gemini::resource_name(&self.endpoint.model));
         let mut segments = vec![self.endpoint.api_version.as_str()];
         segments.extend(with_action.split('/'));
         self.url(&segments)

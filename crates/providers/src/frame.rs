@@ -8,7 +8,8 @@ use crate::sse::SseFrames;
 /// One piece of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// The data of a server-sent event. Its name is not kept: every protocol says in the data too what it is.
+    /// The data of a server-sent event, which is not blank. Its name is not kept: every protocol says in the data too
+    /// what it is.
     Event(String),
     /// JSON that stood between events.
     Stray(String),
@@ -23,22 +24,23 @@ pub(crate) enum Frame {
 pub(crate) enum Framing {
     Sse(SseFrames),
     Ndjson(NdjsonDecoder),
-    Whole { body: Vec<u8>, max_bytes: usize, is_over: bool },
+    /// Whoever pushes bounds the whole of it.
+    Whole {
+        body: Vec<u8>,
+        is_over: bool,
+    },
 }
 
 impl Framing {
-    pub(crate) fn whole(max_bytes: usize) -> Self {
-        Self::Whole { body: Vec::new(), max_bytes, is_over: false }
+    pub(crate) fn whole() -> Self {
+        Self::Whole { body: Vec::new(), is_over: false }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         match self {
             Self::Sse(decoder) => decoder.push(bytes),
             Self::Ndjson(decoder) => decoder.push(bytes),
-            Self::Whole { body, max_bytes, .. } => {
-                if body.len().saturating_add(bytes.len()) > *max_bytes {
-                    return Err(too_large(*max_bytes));
-                }
+            Self::Whole { body, .. } => {
                 body.extend_from_slice(bytes);
                 Ok(())
             }

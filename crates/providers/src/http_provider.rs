@@ -5,7 +5,7 @@ use crate::dialect::{Call, Dialect};
 use crate::fault::Fault;
 use crate::ollama::SendThink;
 use crate::reading::Reading;
-use crate::transport::{Transport, on_tokios_clock};
+use crate::transport::Transport;
 use crate::{AskOptions, AttemptClass, AttemptError, AttemptStream, Endpoint, EndpointError};
 use boca_core::{GenerateRequest, ProviderKind, Usage};
 use reqwest::{Response, Url};
@@ -56,7 +56,7 @@ impl HttpProvider {
         options: &AskOptions,
         deadline: std::time::Instant,
     ) -> Result<AttemptStream, AttemptError> {
-        let reading = self.begin(request, options, on_tokios_clock(deadline)).await;
+        let reading = self.begin(request, options, deadline.into()).await;
         reading.map(Reading::into_stream).map_err(|fault| self.name(fault))
     }
 

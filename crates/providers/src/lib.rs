@@ -20,6 +20,7 @@ mod frame;
 mod gemini;
 pub mod guarded;
 mod http_provider;
+mod model_list;
 mod ndjson;
 mod ollama;
 mod openai;

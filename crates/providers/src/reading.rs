@@ -223,7 +223,6 @@ fn framing(response: &Response, kind: ProviderKind, max_response_bytes: usize) -
     let max_frame_bytes = max_response_bytes.min(MAX_FRAME_BYTES);
     let sse = || Framing::Sse(SseFrames::new(max_frame_bytes));
     let ndjson = || Framing::Ndjson(NdjsonDecoder::new(max_frame_bytes));
-    let whole = || Framing::whole(max_response_bytes);
     let Some(content_type) = content_type(response) else {
         return Err(Fault::malformed("answered without a content type"));
     };
@@ -231,7 +230,7 @@ fn framing(response: &Response, kind: ProviderKind, max_response_bytes: usize) -
         "text/event-stream" => Ok(sse()),
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(ndjson()),
         // Also from a server that does not stream although it was asked to.
-        "application/json" => Ok(if kind == ProviderKind::Ollama { ndjson() } else { whole() }),
+        "application/json" => Ok(if kind == ProviderKind::Ollama { ndjson() } else { Framing::whole() }),
         // As it was written: in another case a key in it would not be found.
         _ => Err(Fault::malformed(format!("answered with content of the type `{content_type}`"))),
     }

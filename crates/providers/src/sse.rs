@@ -56,6 +56,8 @@ impl SseFrames {
     fn take_pieces(&mut self) {
         while let Some(piece) = self.decoder.pop() {
             match piece {
+                // Some servers keep a connection alive by events that say nothing.
+                Piece::Event(event) if event.data.trim().is_empty() => {}
                 Piece::Event(event) => self.complete.push_back(Frame::Event(event.data)),
                 Piece::Stray(line) => self.stray_line(&line),
             }
@@ -94,10 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_event_needs_no_end() {
+    fn events_are_handed_out_by_their_data() {
         for (stream, expected) in [
             ("event: x\r\ndata: a\r\n\r\ndata: b\r\n\r\n", vec![event("a"), event("b")]),
             ("data: the blank line is missing", vec![event("the blank line is missing")]),
+            ("event: ping\ndata:\n\ndata:  \n\ndata: a\n\n", vec![event("a")]),
         ] {
             assert_eq!(decode(&[stream.as_bytes()]), expected, "{stream:?}");
         }
@@ -150,7 +153,8 @@ mod tests {
                 stream = stream.replace('\n', "\r\n");
             }
             let whole = decode(&[stream.as_bytes()]);
-            prop_assert_eq!(whole.len(), events.len() + usize::from(error));
+            let n_events = events.iter().filter(|(_, data)| !data.trim().is_empty()).count();
+            prop_assert_eq!(whole.len(), n_events + usize::from(error));
             prop_assert_eq!(decode(&pieces(stream.as_bytes(), &cuts)), whole);
         }
 

@@ -164,11 +164,6 @@ pub(crate) fn content_type(response: &Response) -> Option<&str> {
     Some(value.split(';').next().unwrap_or_default().trim())
 }
 
-/// The deadline as tokio's clock counts it.
-pub(crate) fn on_tokios_clock(deadline: std::time::Instant) -> Instant {
-    Instant::from_std(deadline)
-}
-
 /// Waits for `work` until `at`, and not beyond the deadline.
 pub(crate) async fn within<T>(
     at: Instant,

@@ -39,7 +39,6 @@ impl Decoder {
 impl Decode for Decoder {
     fn frame(&mut self, frame: Frame, events: &mut Vec<GenerationEvent>) -> Result<Flow, Fault> {
         match frame {
-            Frame::Event(data) if data.trim().is_empty() => Ok(Flow::More),
             Frame::Event(data) | Frame::Line(data) => self.event(json(&data)?, events),
             Frame::Whole(text) => {
                 self.whole(json(&text)?, events)?;

@@ -30,7 +30,6 @@ impl Decode for Decoder {
     fn frame(&mut self, frame: Frame, events: &mut Vec<GenerationEvent>) -> Result<Flow, Fault> {
         match frame {
             Frame::Stray(text) => return Err(stray(&text)),
-            Frame::Event(data) if data.trim().is_empty() => {}
             Frame::Event(data) | Frame::Line(data) => self.chunk(json(&data)?, events)?,
             // Without `alt=sse` a stream is one array of chunks.
             Frame::Whole(text) if text.trim_start().starts_with('[') => {

@@ -12,5 +12,5 @@ mod response;
 pub(crate) use decode::Decoder;
 pub(crate) use encode::encode;
 pub(crate) use error::fault;
-pub(crate) use request::CountTokensRequest;
-pub(crate) use response::{CountTokensResponse, ListModelsResponse};
+pub(crate) use request::{CountTokensRequest, resource_name};
+pub(crate) use response::CountTokensResponse;

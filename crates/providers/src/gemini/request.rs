@@ -33,9 +33,13 @@ pub(super) struct NamedRequest<'a> {
 impl<'a> CountTokensRequest<'a> {
     /// Counts what `request` would send to `model`.
     pub(crate) fn new(model: &str, request: GenerateContentRequest<'a>) -> Self {
-        let model = if model.contains('/') { model.to_owned() } else { format!("models/{model}") };
-        Self { generate_content_request: NamedRequest { model, request } }
+        Self { generate_content_request: NamedRequest { model: resource_name(model), request } }
     }
+}
+
+/// A model's name with its collection, which `tunedModels/…` names itself.
+pub(crate) fn resource_name(model: &str) -> String {
+    if model.contains('/') { model.to_owned() } else { format!("models/{model}") }
 }
 
 #[derive(Debug, Serialize)]

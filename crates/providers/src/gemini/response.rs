@@ -112,26 +112,3 @@ pub(super) struct LogprobCandidate {
 pub(crate) struct CountTokensResponse {
     pub(crate) total_tokens: u32,
 }
-
-/// What the list of models answers.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ListModelsResponse {
-    #[serde(deserialize_with = "or_default")]
-    models: Vec<Model>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Model {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-}
-
-impl ListModelsResponse {
-    /// The names, without the collection in front of them.
-    pub(crate) fn names(self) -> Vec<String> {
-        let short = |model: Model| model.name.strip_prefix("models/").unwrap_or(&model.name).to_owned();
-        self.models.into_iter().map(short).filter(|name| !name.is_empty()).collect()
-    }
-}

@@ -97,9 +97,8 @@ impl Bill {
     pub(super) fn retry(&mut self, used: Usage) {
         self.retries += 1;
         self.wasted.add(&self.priced(&used));
+        // Nothing has come: an attempt that has said something is not followed by another.
         self.settle(total(&used));
-        self.reasoning_bytes = 0;
-        self.received_bytes = 0;
     }
 
     /// The answer is complete. Gives the tokens: those that the provider counted, or an estimate.

@@ -1,12 +1,13 @@
 //! The guards over a scripted provider, under virtual time.
 
+mod bill;
 mod budget;
 mod waits;
 
 use super::provider::Attempts;
 use super::*;
 use crate::{AskOptions, AttemptClass, AttemptError, AttemptStream, Endpoint};
-use boca_core::resilience::{CircuitState, Prices, RetryPolicy, TokenPrices};
+use boca_core::resilience::{CircuitState, Prices, RetryPolicy, RetryShare, TokenPrices};
 use boca_core::{
     Availability, ChatMessage, ErrorCode, Failure, FinishReason, GenerateRequest, GenerationEvent,
     GenerationSummary, GenerationUpdate, LocalDay, MicroUsd, ProviderKind, ProviderUsage, SamplingOverrides,
@@ -32,6 +33,8 @@ enum Act {
     BreakAfter(&'static str),
     /// Says this much and then nothing.
     StallAfter(&'static str),
+    /// Gives these updates and then nothing.
+    Give(Vec<Result<GenerationUpdate, AttemptError>>),
     Fail(AttemptError),
     /// Takes the request and never answers.
     Hang,
@@ -88,6 +91,7 @@ impl Attempts for Scripted {
         let now_running = script.running.fetch_add(1, Ordering::SeqCst) + 1;
         script.most_running.fetch_max(now_running, Ordering::SeqCst);
         let running = Running(Arc::clone(&script.running));
+        let ends = matches!(act, Act::Answer(_) | Act::BreakAfter(_));
         async move {
             let updates = match act {
                 Act::Answer(after) => {
@@ -96,14 +100,14 @@ impl Attempts for Scripted {
                 }
                 Act::BreakAfter(said) => vec![Ok(text(said)), Err(connect("it broke off"))],
                 Act::StallAfter(said) => vec![Ok(text(said))],
+                Act::Give(updates) => updates,
                 Act::Fail(error) => return Err(error),
                 Act::Hang => std::future::pending().await,
             };
-            let is_whole = updates.len() > 1;
             let updates = futures_util::stream::iter(updates);
             let rest = futures_util::stream::once(async move {
                 let _running = running;
-                if !is_whole {
+                if !ends {
                     std::future::pending::<()>().await;
                 }
                 Ok(finished())
@@ -299,6 +303,7 @@ async fn a_dead_provider_is_left_alone_and_comes_back_by_a_check() {
     let failure = test.answer(60 * A_SECOND).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::ProviderUnavailable);
     assert!(failure.message.contains("connection refused"), "{failure}");
+    assert!(failure.retry_after.is_some_and(|wait| wait <= 5 * A_SECOND), "{failure:?}");
     assert_eq!((began.elapsed(), test.n_attempts()), (Duration::ZERO, n_attempts));
     assert_eq!(test.provider.check_health(A_SECOND).await, HealthCheck::NotDue);
 
@@ -341,6 +346,56 @@ async fn a_trial_whose_asker_goes_away_makes_room() {
     drop(trial);
     assert_eq!(test.provider.circuit(), CircuitState::HalfOpen { is_being_tried: false });
     test.otherwise(at_once()).answer(60 * A_SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_answers_lets_the_others_in_before_its_end() {
+    let test = Test::new(|s| s.retry.max_retries = 0).otherwise(Act::Fail(connect("refused")));
+    for _ in 0..5 {
+        test.answer(60 * A_SECOND).await.unwrap_err();
+    }
+    tokio::time::sleep(5 * A_SECOND).await;
+    let test = test.then(Act::StallAfter("still")).otherwise(at_once());
+    let mut trial = test.ask(60 * A_SECOND);
+    assert_eq!(trial.next().await, Some(Ok(text("still"))));
+    assert_eq!(test.provider.circuit(), CircuitState::Closed);
+    test.answer(60 * A_SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_answer_shows_that_somebody_is_there() {
+    let test = Test::new(|s| s.retry.max_retries = 0).otherwise(Act::Fail(connect("refused")));
+    for _ in 0..5 {
+        test.answer(60 * A_SECOND).await.unwrap_err();
+    }
+    tokio::time::sleep(5 * A_SECOND).await;
+    let test = test.then(Act::Fail(AttemptError::new(AttemptClass::Blocked, "no")));
+    test.answer(60 * A_SECOND).await.unwrap_err();
+    assert_eq!(test.provider.circuit(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_refused_for_its_key_makes_it_unavailable_at_once() {
+    let refused = AttemptError { status: Some(401), ..AttemptError::new(AttemptClass::Refused, "bad key") };
+    let test = Test::new(|_| {}).then(Act::Fail(refused)).otherwise(at_once());
+    test.answer(60 * A_SECOND).await.unwrap_err();
+    let unavailable = Availability::Unavailable { reason: "bad key".into() };
+    assert_eq!(test.provider.availability(), unavailable);
+    test.answer(60 * A_SECOND).await.unwrap_err();
+    assert_eq!(test.n_attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_attempt_does_not_begin_the_answer_again() {
+    let started =
+        || Ok(GenerationUpdate::Event(GenerationEvent::Started { prompt_tokens: 5, cached_tokens: 0 }));
+    let broken = Act::Give(vec![started(), Err(connect("broke off"))]);
+    let good = Act::Give(vec![started(), Ok(text("fine")), Ok(finished())]);
+    let test = Test::new(|_| {}).then(broken).then(good);
+    let updates: Vec<_> = test.ask(60 * A_SECOND).collect().await;
+    assert_eq!(updates.len(), 3, "{updates:?}");
+    assert_eq!((&updates[0], &updates[1]), (&started().map_err(|e| e.failure), &Ok(text("fine"))));
+    assert_eq!(test.n_attempts(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,6 +464,20 @@ async fn an_unmet_requirement_is_said_and_nothing_is_sent() {
     assert_eq!(test.n_attempts(), 0);
     test.provider.set_unmet_requirement(None);
     test.answer(A_SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_pays_for_its_share_of_retries() {
+    let test = Test::new(|settings| {
+        settings.retry.max_retries = 1;
+        settings.retry_share = RetryShare { share: 1.0, at_least_per_minute: 0 };
+        settings.breaker.failures_to_open = 1_000;
+    })
+    .otherwise(Act::Fail(server(503)));
+    for _ in 0..30 {
+        test.answer(60 * A_SECOND).await.unwrap_err();
+    }
+    assert_eq!(test.n_attempts(), 60, "ten were saved, the others were paid for");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,4 +8,3 @@ mod wire;
 
 pub(crate) use decode::Decoder;
 pub(crate) use encode::{SendThink, encode};
-pub(crate) use wire::TagsResponse;

@@ -109,25 +109,3 @@ pub(super) struct ToolCall {
     #[serde(deserialize_with = "or_default")]
     pub(super) function: CalledFunction,
 }
-
-/// What `/api/tags` answers.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct TagsResponse {
-    #[serde(deserialize_with = "or_default")]
-    models: Vec<Model>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Model {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-}
-
-impl TagsResponse {
-    /// The names, with their tags.
-    pub(crate) fn names(self) -> Vec<String> {
-        self.models.into_iter().map(|model| model.name).filter(|name| !name.is_empty()).collect()
-    }
-}

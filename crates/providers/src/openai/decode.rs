@@ -26,7 +26,6 @@ impl Decode for Decoder {
             Frame::Event(data) | Frame::Line(data) if data.trim() == "[DONE]" => {
                 return Ok(Flow::Done);
             }
-            Frame::Event(data) if data.trim().is_empty() => {}
             Frame::Event(data) | Frame::Line(data) => self.completion(json(&data)?, events)?,
             Frame::Whole(text) => self.completion(json(&text)?, events)?,
             Frame::Stray(text) => return Err(error_body::stray(&text)),

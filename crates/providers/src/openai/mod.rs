@@ -10,4 +10,3 @@ mod tool_calls;
 
 pub(crate) use decode::Decoder;
 pub(crate) use encode::{Flavour, encode};
-pub(crate) use response::ListModelsResponse;

@@ -117,25 +117,3 @@ impl From<TopLogprob> for boca_core::TopLogprob {
         Self { token: top.token, bytes, logprob: top.logprob }
     }
 }
-
-/// What the list of models answers; OpenAI-compatible servers and Anthropic share this form.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ListModelsResponse {
-    #[serde(deserialize_with = "or_default")]
-    data: Vec<Model>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Model {
-    #[serde(deserialize_with = "or_default")]
-    id: String,
-}
-
-impl ListModelsResponse {
-    /// The names.
-    pub(crate) fn names(self) -> Vec<String> {
-        self.data.into_iter().map(|model| model.id).filter(|id| !id.is_empty()).collect()
-    }
-}

@@ -14,7 +14,8 @@ async fn the_time_that_the_provider_names_is_kept_by_everyone() {
         began.elapsed()
     };
     let (first, second) = tokio::join!(first, second);
-    first.unwrap();
+    let timings = first.unwrap().1.timings;
+    assert!(timings.queue >= told && timings.total >= told, "the wait counts as the asker's: {timings:?}");
     assert!(began.elapsed() >= told && began.elapsed() < told + A_SECOND);
     assert!(second >= told, "the other one waited as well");
     assert_eq!(test.n_attempts(), 3);
@@ -102,4 +103,14 @@ async fn tokens_a_minute_are_settled_by_the_real_count() {
     let failure = test.answer(A_SECOND).await.unwrap_err();
     let wait = failure.retry_after.unwrap().as_secs_f64();
     assert!((wait - 59.0 / 220.0 * 60.0).abs() < 1e-6, "{wait}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_left_alone_for_longer_than_an_hour_and_no_check_disturbs_them() {
+    let hour = Duration::from_secs(3600);
+    let test = Test::new(|_| {}).then(Act::Fail(limited(Some(10 * hour)))).otherwise(at_once());
+    test.answer(60 * A_SECOND).await.unwrap_err();
+    let Availability::CircuitOpen { retry_in, .. } = test.provider.availability() else { panic!() };
+    assert_eq!(retry_in, hour);
+    assert_eq!(test.provider.next_check_in(30 * A_SECOND, 0.0), 30 * A_SECOND, "as late as there are checks");
 }
