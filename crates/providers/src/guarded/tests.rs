@@ -388,7 +388,7 @@ async fn a_question_that_is_refused_for_its_key_makes_it_unavailable_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_second_attempt_does_not_begin_the_answer_again() {
     let started =
-        || Ok(GenerationUpdate::Event(GenerationEvent::Started { prompt_tokens: 5, cached_tokens: 0 }));
+        || Ok(GenerationUpdate::Event(GenerationEvent::Started { prompt_tokens: 5, max_tokens: 50 }));
     let broken = Act::Give(vec![started(), Err(connect("broke off"))]);
     let good = Act::Give(vec![started(), Ok(text("fine")), Ok(finished())]);
     let test = Test::new(|_| {}).then(broken).then(good);
