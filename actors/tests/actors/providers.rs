@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const CLOUD: &str = "cloud";
+/// Longer than any test.
+const A_LONG_TIME: Duration = Duration::from_secs(3600);
 const KEY: &str = "AIzaSyTestKeyThatNobodyMaySee_0123456789";
 
 fn at(base_url: String) -> ProviderSettings {
@@ -158,6 +160,8 @@ fn what_is_switched_off_or_unfit_is_said_and_never_spoken_to() {
             assert_eq!(status.state, ActorState::Down);
             let Availability::Unavailable { reason } = status.availability else { panic!("{status:?}") };
             assert!(reason.starts_with("it requires the system plan9, this is "), "{reason}");
+            let report = actors.states().remove(CLOUD).unwrap();
+            assert_eq!((report.state, report.last_error), (ActorState::Down, Some(reason)));
             cloud_answer(&actors, "a").await.unwrap_err();
             assert_eq!(fake.n_connections(), 0);
         },
@@ -167,13 +171,34 @@ fn what_is_switched_off_or_unfit_is_said_and_never_spoken_to() {
 #[test]
 fn a_required_backend_is_found_as_soon_as_the_model_is_loaded() {
     with_cloud(
-        |settings| settings.requires.backend = Some("unknown".into()),
+        |settings| {
+            settings.requires.backend = Some("unknown".into());
+            settings.check_every = A_LONG_TIME;
+        },
         |actors, script, _fake| async move {
             let status = cloud(&actors);
             let Availability::Unavailable { reason } = status.availability else { panic!("{status:?}") };
             assert!(reason.ends_with("no engine runs yet"), "{reason}");
             script.loads();
             until_available(&actors).await;
+        },
+    );
+}
+
+#[test]
+fn a_failed_answer_brings_the_next_check_forward() {
+    with_cloud(
+        |settings| {
+            settings.check_every = A_LONG_TIME;
+            settings.guard.retry.max_retries = 0;
+            settings.guard.breaker.failures_to_open = 1;
+        },
+        |actors, _script, fake| async move {
+            until_available(&actors).await;
+            fake.enqueue([Behaviour::fault(Fault::Status(500))]);
+            cloud_answer(&actors, "a").await.unwrap_err();
+            until_available(&actors).await;
+            assert_eq!((fake.asks().len(), fake.seen().len()), (1, 3), "found out by a check");
         },
     );
 }
