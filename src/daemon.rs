@@ -96,6 +96,7 @@ fn engine_factory(settings: &ModelSettings, source: ModelSource) -> GeneratorFac
         context_tokens: settings.context_tokens,
         threads: settings.threads,
         prefill_chunk_tokens: settings.prefill_chunk_tokens,
+        max_running: settings.max_running,
     };
     Arc::new(move |progress| boca_engine::generate::load(&source, &options, progress))
 }
@@ -193,6 +194,7 @@ fn actors_options(settings: &Settings, factory: GeneratorFactory) -> ActorsOptio
     ActorsOptions {
         supervision: supervision(&settings.supervision),
         queue_limit: settings.model.queue_limit,
+        max_running: settings.model.max_running,
         fusion: settings.fusion.clone(),
         ..ActorsOptions::new(factory)
     }

@@ -1,8 +1,9 @@
 //! What an engine's host is told and what it reports.
 //!
 //! Plain serialisable messages, because a host may be a thread ([`crate::engine_thread`]) or, later, a child
-//! process: a device fault can abort the process that it hits. A host runs one generation at a time, in the order in
-//! which they were sent; waiting is done in [`crate::generation_queue`], where a request can still be taken back.
+//! process: a device fault can abort the process that it hits. A host runs as many generations at once as its engine takes, and
+//! begins them in the order in which they were sent; waiting is done in [`crate::generation_queue`], where a request can
+//! still be taken back.
 
 use boca_core::{
     ErrorCode, Failure, GenerateRequest, GenerationEvent, GenerationSummary, LoadProgress, ModelInfo,
@@ -27,7 +28,7 @@ pub(crate) enum EngineCommand {
         /// The generation's request.
         id: RequestId,
     },
-    /// End the running generation at its next step, then the engine.
+    /// End the running generations at their next step, then the engine.
     Stop,
 }
 

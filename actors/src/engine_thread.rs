@@ -6,7 +6,7 @@
 use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost};
 use crate::exit_guard::take_panic_note;
 use boca_core::{ErrorCode, Failure, GenerateRequest, RequestId};
-use boca_engine::{CancelToken, Generator, GeneratorFactory};
+use boca_engine::{CancelToken, Generator, GeneratorFactory, Report};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -35,7 +35,7 @@ pub(crate) struct EngineThread {
 struct Inbox {
     /// At most [`MAX_WAITING`].
     waiting: VecDeque<Assignment>,
-    running: Option<(RequestId, CancelToken)>,
+    running: Vec<(RequestId, CancelToken)>,
     is_stopping: bool,
 }
 
@@ -46,8 +46,9 @@ struct Assignment {
     cancel: CancelToken,
 }
 
-/// The queue before it sends one at a time; one more may come while the last one is being reported.
-const MAX_WAITING: usize = 2;
+/// The queue before it sends no more than the engine runs at once, and a few may come while the end of others is being
+/// reported.
+const MAX_WAITING: usize = 512;
 
 /// Carried by the unwinding that ends a load when a stop is wanted.
 struct LoadStopped;
@@ -75,9 +76,7 @@ impl EngineHost for EngineThread {
             }
             EngineCommand::Stop => {
                 inbox.is_stopping = true;
-                if let Some((_, cancel)) = &inbox.running {
-                    cancel.cancel();
-                }
+                inbox.running.iter().for_each(|(_, cancel)| cancel.cancel());
             }
         }
         self.changed.notify_one();
@@ -141,50 +140,71 @@ impl EngineThread {
     }
 
     fn serve(&self, generator: &mut dyn Generator, sink: &EventSink) -> EngineEnd {
-        while let Some(Assignment { request, accepted_at, cancel }) = self.next_assignment() {
-            let id = request.id.clone();
-            if cancel.is_cancelled() {
-                self.lock().running = None;
-                sink(EngineEvent::Failed { id, failure: cancelled_before_it_began() });
-                continue;
-            }
+        loop {
+            let n_running = generator.n_running();
+            let room = generator.capacity().saturating_sub(n_running);
+            let Some(new) = self.next_assignments(n_running > 0, room) else { return EngineEnd::Stopped };
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                generator.generate(&request, accepted_at, &cancel, &mut |event| {
-                    sink(EngineEvent::Generation { id: id.clone(), event });
-                })
-            }));
-            {
-                let mut inbox = self.lock();
-                inbox.running = None;
-                // Before anyone hears of the panic, or the next request would be sent to this engine.
-                inbox.is_stopping |= outcome.is_err();
-            }
-            match outcome {
-                Ok(Ok(summary)) => sink(EngineEvent::Finished { id, summary }),
-                Ok(Err(error)) => sink(EngineEvent::Failed { id, failure: error.into() }),
-                Err(payload) => {
-                    let failure = panic_failure("while it generated", payload);
-                    sink(EngineEvent::Failed { id, failure: failure.clone() });
-                    return EngineEnd::Crashed(failure);
+                let mut report = |id: &RequestId, report| self.report(id, report, sink);
+                for Assignment { request, accepted_at, cancel } in new {
+                    if cancel.is_cancelled() {
+                        self.forget(&request.id);
+                        let failure = cancelled_before_it_began();
+                        sink(EngineEvent::Failed { id: request.id, failure });
+                    } else {
+                        generator.begin(&request, accepted_at, &cancel, &mut report);
+                    }
                 }
+                generator.step(&mut report);
+            }));
+            if let Err(payload) = outcome {
+                let failure = panic_failure("while it generated", payload);
+                let lost = {
+                    let mut inbox = self.lock();
+                    // Before anyone hears of the panic, or the next request would be sent to this engine.
+                    inbox.is_stopping = true;
+                    std::mem::take(&mut inbox.running)
+                };
+                for (id, _) in lost {
+                    sink(EngineEvent::Failed { id, failure: failure.clone() });
+                }
+                return EngineEnd::Crashed(failure);
             }
         }
-        EngineEnd::Stopped
     }
 
-    /// Waits for work; `None` when the engine is to stop.
-    fn next_assignment(&self) -> Option<Assignment> {
-        let inbox = self.lock();
-        let mut inbox = self
-            .changed
-            .wait_while(inbox, |inbox| inbox.waiting.is_empty() && !inbox.is_stopping)
-            .unwrap_or_else(PoisonError::into_inner);
-        if inbox.is_stopping {
-            return None;
+    fn report(&self, id: &RequestId, report: Report, sink: &EventSink) {
+        let id = id.clone();
+        match report {
+            Report::Event(event) => sink(EngineEvent::Generation { id, event }),
+            Report::Ended(end) => {
+                self.forget(&id);
+                sink(match end {
+                    Ok(summary) => EngineEvent::Finished { id, summary },
+                    Err(error) => EngineEvent::Failed { id, failure: error.into() },
+                });
+            }
         }
-        let next = inbox.waiting.pop_front()?;
-        inbox.running = Some((next.request.id.clone(), next.cancel.clone()));
-        Some(next)
+    }
+
+    /// A generation is over.
+    fn forget(&self, id: &RequestId) {
+        self.lock().running.retain(|(running, _)| running != id);
+    }
+
+    /// What to begin, at most `room`; waits for work when there is none. `None` when the engine is to stop and
+    /// nothing runs any more.
+    fn next_assignments(&self, is_working: bool, room: usize) -> Option<Vec<Assignment>> {
+        let inbox = self.lock();
+        let is_idle = |inbox: &mut Inbox| !is_working && inbox.waiting.is_empty() && !inbox.is_stopping;
+        let mut inbox = self.changed.wait_while(inbox, is_idle).unwrap_or_else(PoisonError::into_inner);
+        if inbox.is_stopping {
+            return is_working.then(Vec::new);
+        }
+        let n = room.min(inbox.waiting.len());
+        let new: Vec<Assignment> = inbox.waiting.drain(..n).collect();
+        inbox.running.extend(new.iter().map(|next| (next.request.id.clone(), next.cancel.clone())));
+        Some(new)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {

@@ -1,6 +1,7 @@
 //! Requests between the callers and the engine: admission, order, deadlines, cancellation.
 //!
-//! Every accepted request is here until its end: at most [`QueueSettings::limit`] waiting, one in the engine. The
+//! Every accepted request is here until its end: at most [`QueueSettings::limit`] waiting, and at most
+//! [`QueueSettings::max_running`] in the engine. The
 //! queue outlives engines and model actors, so that a request which still waits when an engine breaks is served by
 //! the next one. Callers, the model actor and the engine's thread all use it, for moments at a time.
 
@@ -11,9 +12,8 @@ use crate::generation_stream::GenerationStream;
 use crate::messages::DrainReport;
 use crate::model_status::StatusCell;
 pub use crate::queue_report::{QueueReport, RequestReport};
-use crate::service_time::ServiceTime;
+use crate::queue_state::{Engine, Entry, Running, State};
 use boca_core::{ErrorCode, Failure, GenerateRequest, GenerationEvent, RequestId};
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +22,10 @@ use tokio::sync::Notify;
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueueSettings {
-    /// The most requests that wait behind the running one.
+    /// The most requests that wait behind the running ones.
     pub(crate) limit: usize,
+    /// The most requests in the engine at once.
+    pub(crate) max_running: usize,
     /// How long after its deadline a running generation may take to end with the text that it has.
     pub(crate) deadline_grace: Duration,
 }
@@ -60,53 +62,10 @@ struct Shared {
     is_busy: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    next_ticket: u64,
-    waiting: VecDeque<Entry>,
-    running: Option<Running>,
-    /// The engine that was started last, and whether it is ready.
-    engine: Option<Engine>,
-    /// Why nothing is taken, when waiting would not help.
-    refusal: Option<Failure>,
-    service_time: ServiceTime,
-}
-
-#[derive(Debug)]
-struct Engine {
-    epoch: Epoch,
-    host: Arc<dyn EngineHost>,
-    is_ready: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    ticket: Ticket,
-    request: Box<GenerateRequest>,
-    accepted_at: Instant,
-    deadline: Instant,
-    channel: Arc<GenerationChannel>,
-}
-
-#[derive(Debug)]
-struct Running {
-    ticket: Ticket,
-    id: RequestId,
-    accepted_at: Instant,
-    deadline: Instant,
-    channel: Arc<GenerationChannel>,
-    epoch: Epoch,
-    began: Instant,
-    /// When the engine was first told to end it.
-    told_to_end: Option<Instant>,
-    /// Why, when it was not its caller who wanted that.
-    reason_to_end: Option<Failure>,
-}
-
 impl GenerationQueue {
     pub(crate) fn new(settings: QueueSettings, status: Arc<StatusCell>) -> Self {
-        let shared =
-            Shared { settings, status, state: Mutex::default(), idle: Notify::new(), is_busy: false.into() };
+        let state = Mutex::new(State::new(settings.max_running));
+        let shared = Shared { settings, status, state, idle: Notify::new(), is_busy: false.into() };
         Self(Arc::new(shared))
     }
 
@@ -156,7 +115,7 @@ impl GenerationQueue {
             self.pump(state);
             return Expiry::Ended;
         }
-        let Some(running) = state.running.as_mut().filter(|running| running.ticket == ticket) else {
+        let Some(running) = state.running(ticket) else {
             return Expiry::Ended;
         };
         let grace = self.0.settings.deadline_grace;
@@ -166,17 +125,15 @@ impl GenerationQueue {
         }
         let message = "the answer was not complete at the deadline";
         running.channel.finish(Err(Failure::new(ErrorCode::DeadlineExceeded, message)));
-        state.tell_to_end(now);
+        state.tell_to_end(ticket, now);
         Expiry::Ended
     }
 
     /// Ends a request that nobody reads any more.
     pub(crate) fn abandon(&self, ticket: Ticket) {
         let mut state = self.lock();
-        if state.take_waiting(ticket).is_none()
-            && state.running.as_ref().is_some_and(|running| running.ticket == ticket)
-        {
-            state.tell_to_end(Instant::now());
+        if state.take_waiting(ticket).is_none() {
+            state.tell_to_end(ticket, Instant::now());
         }
         self.pump(state);
     }
@@ -190,11 +147,11 @@ impl GenerationQueue {
             self.pump(state);
             return true;
         }
-        let runs = state.running.as_ref().is_some_and(|running| running.id == *id);
-        if runs {
-            state.tell_to_end(Instant::now());
+        let running = state.running.iter().find(|running| running.id == *id).map(|running| running.ticket);
+        if let Some(ticket) = running {
+            state.tell_to_end(ticket, Instant::now());
         }
-        runs
+        running.is_some()
     }
 
     /// Takes nothing from now on. Accepted requests go on.
@@ -210,7 +167,7 @@ impl GenerationQueue {
         }
     }
 
-    /// Ends every accepted request: those that wait with `reason`, the running one with the text that it has.
+    /// Ends every accepted request: those that wait with `reason`, the running ones with the text that they have.
     pub(crate) fn end_all(&self, reason: &Failure) -> usize {
         let mut state = self.lock();
         let mut n_ended = 0;
@@ -218,9 +175,11 @@ impl GenerationQueue {
             entry.channel.finish(Err(reason.clone()));
             n_ended += 1;
         }
-        if let Some(running) = &mut state.running {
+        for place in 0..state.running.len() {
+            let running = &mut state.running[place];
             running.reason_to_end = Some(reason.clone());
-            state.tell_to_end(Instant::now());
+            let ticket = running.ticket;
+            state.tell_to_end(ticket, Instant::now());
             n_ended += 1;
         }
         self.pump(state);
@@ -275,16 +234,20 @@ impl GenerationQueue {
         if state.engine.as_ref().is_some_and(|engine| engine.epoch == epoch) {
             state.engine = None;
         }
-        if let Some(running) = state.running.take_if(|running| running.epoch == epoch) {
-            running.channel.finish(Err(failure.clone()));
-        }
+        state.running.retain(|running| {
+            let is_lost = running.epoch == epoch;
+            if is_lost {
+                running.channel.finish(Err(failure.clone()));
+            }
+            !is_lost
+        });
         self.pump(state);
     }
 
     /// Something happened in a generation.
     pub(crate) fn generation_event(&self, epoch: Epoch, id: &RequestId, event: GenerationEvent) {
         let state = self.lock();
-        let running = state.running.as_ref().filter(|running| running.epoch == epoch && running.id == *id);
+        let running = state.running.iter().find(|running| running.epoch == epoch && running.id == *id);
         let channel = running.map(|running| Arc::clone(&running.channel));
         drop(state);
         if let Some(channel) = channel {
@@ -295,8 +258,7 @@ impl GenerationQueue {
     /// A generation ended; the next one goes to the engine.
     pub(crate) fn generation_ended(&self, epoch: Epoch, id: &RequestId, end: GenerationEnd) {
         let mut state = self.lock();
-        let ended = state.running.take_if(|running| running.epoch == epoch && running.id == *id);
-        if let Some(running) = ended {
+        if let Some(running) = state.take_running(epoch, id) {
             state.service_time.add(running.began.elapsed());
             running.channel.finish(match (end, running.reason_to_end) {
                 // The engine had not begun, and knows only that it was told not to.
@@ -307,13 +269,14 @@ impl GenerationQueue {
         self.pump(state);
     }
 
-    /// How long the engine has not obeyed: since it was told to end the running generation, or since that one's
+    /// How long the engine has not obeyed: since it was told to end a running generation, or since that one's
     /// deadline. `None` while it owes nothing.
     pub(crate) fn disobeyed_for(&self, now: Instant) -> Option<Duration> {
-        let state = self.lock();
-        let running = state.running.as_ref()?;
-        let since = running.told_to_end.map_or(running.deadline, |told| told.min(running.deadline));
-        now.checked_duration_since(since)
+        let since = |running: &Running| {
+            running.told_to_end.map_or(running.deadline, |told| told.min(running.deadline))
+        };
+        let oldest = self.lock().running.iter().map(since).min()?;
+        now.checked_duration_since(oldest)
     }
 
     /// Whether the engine works on a request. Never waits.
@@ -326,22 +289,15 @@ impl GenerationQueue {
         u32::try_from(self.lock().n_accepted()).unwrap_or(u32::MAX)
     }
 
-    /// How long a request that came now would wait for its first step: those that wait, at the measured mean, and
-    /// what the running one has left of it. Before the first measurement nobody knows, and it counts as no wait.
+    /// How long a request that came now would wait for its first step.
     pub(crate) fn expected_wait(&self, now: Instant) -> Duration {
-        let state = self.lock();
-        let Some(mean) = state.service_time.mean() else { return Duration::ZERO };
-        let running = state.running.as_ref().map_or(Duration::ZERO, |running| {
-            mean.saturating_sub(now.saturating_duration_since(running.began))
-        });
-        let n_waiting = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
-        mean.saturating_mul(n_waiting).saturating_add(running)
+        self.lock().expected_wait(now)
     }
 
     pub(crate) fn report(&self) -> QueueReport {
         let state = self.lock();
         QueueReport {
-            running: usize::from(state.running.is_some()),
+            running: state.running.len(),
             queued: state.waiting.len(),
             queue_limit: self.0.settings.limit,
             mean_service_time: state.service_time.mean(),
@@ -362,7 +318,7 @@ impl GenerationQueue {
         running.chain(waiting).collect()
     }
 
-    /// Hands the next request to a ready and free engine; tells those who wait for idleness.
+    /// Hands the next requests to a ready engine that has room; tells those who wait for idleness.
     fn pump(&self, mut state: MutexGuard<'_, State>) {
         let now = Instant::now();
         while state.can_run_at_once() {
@@ -383,7 +339,7 @@ impl GenerationQueue {
                 state.waiting.push_front(Entry { ticket, request, accepted_at, deadline, channel });
                 break;
             }
-            state.running = Some(Running {
+            state.running.push(Running {
                 ticket,
                 id,
                 accepted_at,
@@ -395,7 +351,7 @@ impl GenerationQueue {
                 reason_to_end: None,
             });
         }
-        self.0.is_busy.store(state.running.is_some(), Ordering::Release);
+        self.0.is_busy.store(!state.running.is_empty(), Ordering::Release);
         if state.is_idle() {
             self.0.idle.notify_waiters();
         }
@@ -417,8 +373,7 @@ impl GenerationQueue {
     fn expired(&self, state: &State, now: Instant) -> Failure {
         if state.is_engine_ready() {
             let message = "the deadline passed while the request waited for the model";
-            return Failure::new(ErrorCode::DeadlineExceeded, message)
-                .retry_after(state.service_time.wait_behind(state.n_accepted()));
+            return Failure::new(ErrorCode::DeadlineExceeded, message).retry_after(state.retry_after());
         }
         self.0.status.not_ready(now)
     }
@@ -426,9 +381,8 @@ impl GenerationQueue {
     fn overloaded(&self, state: &State) -> Failure {
         let limit = self.0.settings.limit;
         let (message, wait) = if state.is_engine_ready() {
-            // A place is free as soon as the running request has ended, but others wait for it too.
-            let wait = state.service_time.wait_behind(state.n_accepted());
-            (format!("{limit} requests are waiting for the model already"), wait)
+            // A place is free as soon as a running request has ended, but others wait for it too.
+            (format!("{limit} requests are waiting for the model already"), state.retry_after())
         } else {
             let not_ready = self.0.status.not_ready(Instant::now());
             let message = format!("{limit} requests are waiting already, and {}", not_ready.message);
@@ -439,43 +393,6 @@ impl GenerationQueue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn can_run_at_once(&self) -> bool {
-        self.running.is_none() && self.is_engine_ready()
-    }
-
-    fn is_engine_ready(&self) -> bool {
-        self.engine.as_ref().is_some_and(|engine| engine.is_ready)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.running.is_none() && self.waiting.is_empty()
-    }
-
-    fn n_accepted(&self) -> usize {
-        self.waiting.len() + usize::from(self.running.is_some())
-    }
-
-    fn ids(&self) -> impl Iterator<Item = &RequestId> {
-        let running = self.running.iter().map(|running| &running.id);
-        running.chain(self.waiting.iter().map(|entry| &entry.request.id))
-    }
-
-    fn take_waiting(&mut self, ticket: Ticket) -> Option<Entry> {
-        let place = self.waiting.iter().position(|entry| entry.ticket == ticket)?;
-        self.waiting.remove(place)
-    }
-
-    fn tell_to_end(&mut self, now: Instant) {
-        let Some(running) = &mut self.running else { return };
-        running.told_to_end.get_or_insert(now);
-        if let Some(engine) = &self.engine {
-            // An engine that is gone needs no telling: its end is about to be reported.
-            engine.host.send(EngineCommand::Cancel { id: running.id.clone() }).ok();
-        }
     }
 }
 

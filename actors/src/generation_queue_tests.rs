@@ -49,7 +49,11 @@ fn summary() -> GenerationSummary {
 }
 
 fn queue(limit: usize) -> GenerationQueue {
-    let settings = QueueSettings { limit, deadline_grace: Duration::from_secs(2) };
+    queue_of_several(limit, 1)
+}
+
+fn queue_of_several(limit: usize, max_running: usize) -> GenerationQueue {
+    let settings = QueueSettings { limit, max_running, deadline_grace: Duration::from_secs(2) };
     GenerationQueue::new(settings, Arc::default())
 }
 
@@ -303,19 +307,24 @@ fn any_move() -> impl Strategy<Value = Move> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: the bounds hold, one generation at a time is in the engine, and everyone
-    /// who was accepted gets exactly one end.
+    /// Whatever happens in whatever order: the bounds hold, no more than so many generations are in the engine, and
+    /// everyone who was accepted gets exactly one end.
     #[test]
-    fn every_accepted_request_ends_once(moves in prop::collection::vec(any_move(), 1..120)) {
+    fn every_accepted_request_ends_once(
+        moves in prop::collection::vec(any_move(), 1..120),
+        max_running in 1_usize..4,
+        which in any::<prop::sample::Index>(),
+    ) {
         let limit = 3;
-        let queue = queue(limit);
+        let queue = queue_of_several(limit, max_running);
         let mut host: Option<(Epoch, Arc<FakeHost>)> = None;
         let mut streams: Vec<(RequestId, GenerationStream)> = Vec::new();
         let mut n_admitted = 0;
         let mut epoch = 0;
         let died = Failure::new(ErrorCode::EngineFailed, "boom");
         let running = |queue: &GenerationQueue| {
-            queue.requests().into_iter().find(|request| request.is_running).map(|request| request.id)
+            let running: Vec<_> = queue.requests().into_iter().filter(|request| request.is_running).collect();
+            (!running.is_empty()).then(|| running[which.index(running.len())].id.clone())
         };
         for step in moves {
             let far = Instant::now() + Duration::from_secs(3600);
@@ -357,8 +366,10 @@ proptest! {
             }
             let report = queue.report();
             prop_assert!(report.queued <= limit);
-            prop_assert_eq!(report.running == 1, queue.is_busy());
-            prop_assert!(report.queued == 0 || host.is_none() || report.running == 1, "nobody waits in vain");
+            prop_assert!(report.running <= max_running);
+            prop_assert_eq!(report.running > 0, queue.is_busy());
+            let is_full = report.running == max_running;
+            prop_assert!(report.queued == 0 || host.is_none() || is_full, "nobody waits in vain");
         }
         let (last, _) = host.unwrap_or_else(|| (Epoch(epoch + 1), with_engine(&queue, Epoch(epoch + 1))));
         while let Some(id) = running(&queue) {
@@ -370,4 +381,51 @@ proptest! {
             prop_assert_eq!(stream.next().now_or_never(), Some(None));
         }
     }
+}
+
+#[tokio::test]
+async fn several_run_at_once_and_each_has_its_own_end() {
+    let queue = queue_of_several(1, 3);
+    let host = with_engine(&queue, FIRST);
+    let mut streams: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| admit(&queue, name).unwrap()).collect();
+    assert_eq!(host.told(), ["+a", "+b", "+c"]);
+    assert_eq!((queue.report().running, queue.report().queued), (3, 1));
+    assert_eq!(admit(&queue, "e").unwrap_err().code, ErrorCode::Overloaded);
+    assert_eq!(admit(&queue, "b").unwrap_err().code, ErrorCode::Conflict);
+
+    queue.generation_event(FIRST, &id("c"), GenerationEvent::Text("of c".into()));
+    queue.generation_ended(FIRST, &id("b"), Ok(summary()));
+    assert_eq!(host.told(), ["+a", "+b", "+c", "+d"], "the place of one that ended is given away at once");
+    assert_eq!(end_of(&mut streams[1]), Some(Ok(GenerationUpdate::Finished(summary()))));
+    let text = GenerationUpdate::Event(GenerationEvent::Text("of c".into()));
+    assert_eq!(end_of(&mut streams[2]), Some(Ok(text)));
+    assert!(end_of(&mut streams[0]).is_none() && end_of(&mut streams[3]).is_none());
+
+    assert!(queue.cancel(&id("c")));
+    drop(streams.remove(0));
+    assert_eq!(host.told()[4..], ["-c", "-a"], "each is told by itself");
+    let failure = Failure::new(ErrorCode::EngineFailed, "gone");
+    queue.engine_gone(FIRST, &failure);
+    assert_eq!((queue.report().running, queue.is_busy()), (0, false));
+    for stream in &mut streams[1..] {
+        assert_eq!(code_of(stream), ErrorCode::EngineFailed);
+    }
+}
+
+#[tokio::test]
+async fn with_room_nobody_waits_and_without_it_as_long_as_the_next_end_takes() {
+    let queue = queue_of_several(8, 2);
+    with_engine(&queue, FIRST);
+    let mut streams = vec![admit(&queue, "a").unwrap()];
+    queue.generation_ended(FIRST, &id("a"), Ok(summary()));
+    let now = Instant::now();
+    streams.push(admit(&queue, "b").unwrap());
+    assert_eq!(queue.expected_wait(now), Duration::ZERO, "one place is free");
+    streams.push(admit(&queue, "c").unwrap());
+    let mean = queue.report().mean_service_time.unwrap();
+    assert!(queue.expected_wait(now) <= mean);
+    let before = queue.expected_wait(now);
+    streams.push(admit(&queue, "d").unwrap());
+    streams.push(admit(&queue, "e").unwrap());
+    assert_eq!(queue.expected_wait(now), before + mean, "two of two at once");
 }

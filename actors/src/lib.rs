@@ -38,6 +38,7 @@ mod provider_shared;
 mod provider_status;
 mod providers;
 mod queue_report;
+mod queue_state;
 mod restart_policy;
 mod service_time;
 mod source;
@@ -86,8 +87,10 @@ pub struct ActorsOptions {
     pub factory: GeneratorFactory,
     /// Restarts, heartbeats, time limits.
     pub supervision: Supervision,
-    /// The most requests that wait behind the running one; one more is refused as overloaded.
+    /// The most requests that wait behind the running ones; one more is refused as overloaded.
     pub queue_limit: usize,
+    /// The most requests that the engine is given at once; what it was built for.
+    pub max_running: usize,
     /// The most unanswered calls of one actor.
     pub mailbox_capacity: usize,
     /// How long after its deadline a generation may take to end with the text that it has.
@@ -110,6 +113,7 @@ impl ActorsOptions {
             factory,
             supervision: Supervision::default(),
             queue_limit: 16,
+            max_running: 1,
             mailbox_capacity: 64,
             deadline_grace: Duration::from_secs(2),
             stuck_after: Duration::from_secs(600),
@@ -125,6 +129,7 @@ impl fmt::Debug for ActorsOptions {
         f.debug_struct("ActorsOptions")
             .field("supervision", &self.supervision)
             .field("queue_limit", &self.queue_limit)
+            .field("max_running", &self.max_running)
             .field("mailbox_capacity", &self.mailbox_capacity)
             .field("deadline_grace", &self.deadline_grace)
             .field("stuck_after", &self.stuck_after)
@@ -157,6 +162,7 @@ pub fn start(options: ActorsOptions) -> Actors {
         factory,
         supervision,
         queue_limit,
+        max_running,
         mailbox_capacity,
         deadline_grace,
         stuck_after,
@@ -171,8 +177,8 @@ pub fn start(options: ActorsOptions) -> Actors {
     )));
 
     let status = Arc::new(StatusCell::default());
-    let queue =
-        GenerationQueue::new(QueueSettings { limit: queue_limit, deadline_grace }, Arc::clone(&status));
+    let settings = QueueSettings { limit: queue_limit, max_running, deadline_grace };
+    let queue = GenerationQueue::new(settings, Arc::clone(&status));
     let shared = Arc::new(ModelShared {
         factory,
         queue,

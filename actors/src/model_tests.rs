@@ -7,7 +7,7 @@ use boca_core::{
     Ask, ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Mode, ModelInfo,
     Timings, Usage,
 };
-use boca_engine::{CancelToken, EngineError, Generator};
+use boca_engine::{CancelToken, EngineError, OneByOne, SoloModel};
 use futures_util::StreamExt;
 use std::sync::atomic::AtomicU32;
 
@@ -31,12 +31,12 @@ struct Endless {
     alive: Arc<AtomicU32>,
 }
 
-impl Generator for Endless {
+impl SoloModel for Endless {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    fn generate(
+    fn answer(
         &mut self,
         _: &GenerateRequest,
         _: Instant,
@@ -90,7 +90,7 @@ fn a_panic_of_the_actor_loses_the_running_request_and_keeps_the_waiting_one() {
             let (built, alive) = &counters;
             built.fetch_add(1, Ordering::SeqCst);
             assert_eq!(alive.fetch_add(1, Ordering::SeqCst), 0, "the last engine is gone");
-            Ok(Box::new(Endless { info: info(), alive: Arc::clone(alive) }))
+            Ok(Box::new(OneByOne::new(Endless { info: info(), alive: Arc::clone(alive) })))
         }));
         options.supervision.actors.backoff.first = Duration::from_millis(1);
         actix::System::new().block_on(async move {

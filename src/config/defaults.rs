@@ -46,6 +46,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             context_tokens: None,
             threads: None,
             prefill_chunk_tokens: Some(256),
+            max_running: Some(4),
             queue_limit: Some(32),
         },
         chat: ChatSection {

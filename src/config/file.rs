@@ -52,6 +52,8 @@ section! {
         threads: u32,
         /// Prompt tokens computed in one step.
         prefill_chunk_tokens: u32,
+        /// Requests that the model answers at the same time.
+        max_running: u32,
         /// Requests that may wait for the model.
         queue_limit: u32,
     }

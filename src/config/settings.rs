@@ -91,6 +91,8 @@ pub(crate) struct ModelSettings {
     pub threads: Option<usize>,
     /// Prompt tokens computed in one step.
     pub prefill_chunk_tokens: usize,
+    /// Requests that the model answers at the same time.
+    pub max_running: usize,
     /// Requests that may wait for the model; further ones are answered with 429.
     pub queue_limit: usize,
 }
@@ -219,6 +221,7 @@ impl Settings {
                 1,
                 65_536,
             )?,
+            max_running: check.count("model.max_running", values.model.max_running, 1, 256)?,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
         let providers = configured_providers(&check, values.provider)?;

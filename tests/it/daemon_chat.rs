@@ -252,3 +252,30 @@ fn a_deadline_ends_an_answer_with_what_there_is() {
     assert!(["deadline", "length"].contains(&reason), "{done}");
     assert!(done["response_time_ms"].as_f64().unwrap() < 60_000.0);
 }
+
+#[test]
+fn answers_are_written_at_the_same_time_and_none_shows_its_company() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let asked = |question: &str| with(greedy(question), json!({ "max_tokens": 60, "thinking": false }));
+    let questions = ["How do I stop the daemon?", "What can you do?", "Where are conversations kept?"];
+    let alone: Vec<_> = questions.iter().map(|q| daemon.chat(&asked(q))["response"].clone()).collect();
+
+    // Both write: neither waits for the end of the other, which never comes by itself.
+    let mut first = EventStream::open(&daemon, &endless("Tell me everything."));
+    let mut second = EventStream::open(&daemon, &endless("Tell me all that you know."));
+    for _ in 0..5 {
+        first.read_until("token");
+        second.read_until("token");
+    }
+    let status = daemon.get("/api/status").expect(200).json();
+    assert_eq!(status["requests"], json!({ "running": 2, "queued": 0 }), "{status}");
+    let in_company: Vec<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            questions.iter().map(|q| scope.spawn(|| daemon.chat(&asked(q))["response"].clone())).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert_eq!(in_company, alone);
+    first.read_until("token");
+    second.read_until("token");
+}

@@ -181,7 +181,7 @@ fn a_full_house_is_said_and_health_still_answers() {
 #[test]
 fn a_full_queue_is_a_429_and_never_a_wait() {
     let home = Home::new();
-    home.write_config("[model]\nqueue_limit = 1\n");
+    home.write_config("[model]\nmax_running = 1\nqueue_limit = 1\n");
     let daemon = Daemon::start(&home);
     let mut running = EventStream::open(&daemon, &endless("Tell me everything."));
     running.read_until("token");

@@ -18,10 +18,9 @@ fn breaks_off() -> Vec<Act> {
 }
 
 fn restarts(told: &Told) -> Vec<&str> {
-    let reason = |event| match event {
-        &AnswerEvent::Restart(ref reason) => Some(reason.as_str()),
-        _ => None,
-    };
+    fn reason(event: &AnswerEvent) -> Option<&str> {
+        if let AnswerEvent::Restart(reason) = event { Some(reason) } else { None }
+    }
     told.events.iter().filter_map(reason).collect()
 }
 

@@ -6,7 +6,7 @@ use boca_core::{
     GenerationEvent, GenerationSummary, LoadPhase, LoadProgress, Mode, ModelInfo, RequestId, Timings, Usage,
 };
 use boca_engine::checkpoint::CheckpointError;
-use boca_engine::{CancelToken, EngineError, Generator, GeneratorFactory};
+use boca_engine::{CancelToken, EngineError, GeneratorFactory, OneByOne, SoloModel};
 use futures_util::StreamExt;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -88,12 +88,12 @@ struct Scripted {
     seen: UnboundedSender<Seen>,
 }
 
-impl Generator for Scripted {
+impl SoloModel for Scripted {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    fn generate(
+    fn answer(
         &mut self,
         request: &GenerateRequest,
         accepted_at: Instant,
@@ -166,7 +166,7 @@ pub(crate) fn scripted() -> (GeneratorFactory, Script) {
                 }
                 Ok(Load::Succeed) => {
                     let (steps, seen) = (Arc::clone(&steps), seen_by_engine.clone());
-                    return Ok(Box::new(Scripted { info: info(), steps, seen }));
+                    return Ok(Box::new(OneByOne::new(Scripted { info: info(), steps, seen })));
                 }
                 Ok(Load::BadCheckpoint) => {
                     let path = "/models/none".into();

@@ -1,12 +1,13 @@
 //! What the thread that owns an engine sees of it.
 
 use crate::EngineError;
-use boca_core::{GenerateRequest, GenerationEvent, GenerationSummary, LoadProgress, ModelInfo};
+use boca_core::{GenerateRequest, GenerationEvent, GenerationSummary, LoadProgress, ModelInfo, RequestId};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Tells a running generation to stop at its next step. Clones share one flag.
+/// Tells a generation to stop at the next step. Clones share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
@@ -22,14 +23,45 @@ impl CancelToken {
     }
 }
 
-/// A loaded model that answers one request at a time. Not `Send`: it lives and dies on the thread that built it.
+/// What a generator tells of one request.
+#[derive(Debug)]
+pub enum Report {
+    /// Something happened.
+    Event(GenerationEvent),
+    /// It is over; nothing more comes for it. After an error the generator goes on with the other requests.
+    Ended(Result<GenerationSummary, EngineError>),
+}
+
+/// Takes the reports of all requests. Called from within, so it must be quick.
+pub type ReportSink<'a> = &'a mut dyn FnMut(&RequestId, Report);
+
+/// A loaded model that answers several requests at once, step by step. Not `Send`: it lives and dies on the thread
+/// that built it.
 pub trait Generator {
     /// What is loaded.
     fn info(&self) -> &ModelInfo;
 
-    /// Answers `request`, reporting through `emit` as it goes. `accepted_at` is when the request was handed over:
-    /// queue time and deadline count from there. A generation that is cancelled, or that meets its deadline after
-    /// the first token, ends well, with what it has; its summary says so.
+    /// The most requests that it answers at once.
+    fn capacity(&self) -> usize;
+
+    /// Requests that are under way.
+    fn n_running(&self) -> usize;
+
+    /// Takes a request on whose id no other one has; there has to be room for it. `accepted_at` is when the request
+    /// was handed over: queue time and deadline count from there. Its end may be reported at once.
+    fn begin(
+        &mut self,
+        request: &GenerateRequest,
+        accepted_at: Instant,
+        cancel: &CancelToken,
+        report: ReportSink<'_>,
+    );
+
+    /// Takes every request that is under way one step further. A generation that was cancelled, or that meets its
+    /// deadline after the first token, ends well, with what it has; its summary says so.
+    fn step(&mut self, report: ReportSink<'_>);
+
+    /// Answers one request to its end, and whatever else is under way beside it as far as it comes.
     ///
     /// # Errors
     /// See [`EngineError`]. After an error the generator is ready for the next request.
@@ -39,7 +71,21 @@ pub trait Generator {
         accepted_at: Instant,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(GenerationEvent),
-    ) -> Result<GenerationSummary, EngineError>;
+    ) -> Result<GenerationSummary, EngineError> {
+        let end = Cell::new(None);
+        let mut report = |id: &RequestId, report| match report {
+            Report::Event(event) if *id == request.id => emit(event),
+            Report::Ended(ended) if *id == request.id => end.set(Some(ended)),
+            Report::Event(_) | Report::Ended(_) => {}
+        };
+        self.begin(request, accepted_at, cancel, &mut report);
+        loop {
+            if let Some(end) = end.take() {
+                return end;
+            }
+            self.step(&mut report);
+        }
+    }
 }
 
 /// Builds a generator on the thread that will use it, reporting progress.

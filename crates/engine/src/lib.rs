@@ -3,7 +3,7 @@
 //! - [`checkpoint`]: opens and checks a checkpoint directory, maps its weights.
 //! - [`backend`]: the small trait that a device implements; [`cpu`] is the native one.
 //! - [`text`]: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
-//! - [`generate`]: everything above a backend: sampling, budgets, cancellation, events.
+//! - [`generate`]: everything above a backend: batching, sampling, budgets, cancellation, events.
 //!
 //! An engine is built, used and dropped on one thread ([`Generator`] is not `Send` for that reason); what crosses
 //! threads is the factory and the plain messages of `boca-core`.
@@ -28,8 +28,10 @@ pub mod text;
 
 mod error;
 mod generator;
+mod one_by_one;
 mod source;
 
 pub use error::EngineError;
-pub use generator::{CancelToken, Generator, GeneratorFactory};
+pub use generator::{CancelToken, Generator, GeneratorFactory, Report, ReportSink};
+pub use one_by_one::{OneByOne, SoloModel};
 pub use source::{EmbeddedCheckpoint, EmbeddedFile, ModelSource};

@@ -48,6 +48,7 @@ pub(super) fn settings(directory: &Path) -> Settings {
             context_tokens: None,
             threads: None,
             prefill_chunk_tokens: 64,
+            max_running: 1,
             queue_limit: 8,
         },
         chat: chat_settings(),

@@ -6,7 +6,7 @@ use boca_core::{
 };
 use boca_engine::backend::BackendError;
 use boca_engine::checkpoint::CheckpointError;
-use boca_engine::{CancelToken, EngineError, Generator, GeneratorFactory};
+use boca_engine::{CancelToken, EngineError, Generator, GeneratorFactory, OneByOne, SoloModel};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ pub(super) fn factory(gate: Gate) -> GeneratorFactory {
             progress(LoadProgress { phase: LoadPhase::Reading, done_bytes: 1 << 19, total_bytes, elapsed });
             std::thread::park_timeout(Duration::from_millis(2));
         }
-        Ok(Box::new(Scripted { info: info() }) as Box<dyn Generator>)
+        Ok(Box::new(OneByOne::new(Scripted { info: info() })) as Box<dyn Generator>)
     })
 }
 
@@ -76,12 +76,12 @@ struct Scripted {
     info: ModelInfo,
 }
 
-impl Generator for Scripted {
+impl SoloModel for Scripted {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    fn generate(
+    fn answer(
         &mut self,
         request: &GenerateRequest,
         accepted_at: Instant,

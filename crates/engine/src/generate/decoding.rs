@@ -8,6 +8,7 @@ use super::seam::Seam;
 use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter, ThinkingState};
 use boca_core::{FinishReason, GenerationEvent};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The bounds of one answer.
 #[derive(Debug, Clone)]
@@ -33,8 +34,8 @@ pub(super) enum Next {
 
 /// One answer under way.
 #[derive(Debug)]
-pub(super) struct Decoding<'a> {
-    text: &'a TextModel,
+pub(super) struct Decoding {
+    text: Arc<TextModel>,
     limits: Limits,
     sampler: Sampler,
     detokenizer: Detokenizer,
@@ -51,10 +52,10 @@ pub(super) struct Decoding<'a> {
     reasoning_tokens: u32,
 }
 
-impl<'a> Decoding<'a> {
+impl Decoding {
     /// Begins after a prompt that leaves the answer in `state`.
     pub(super) fn new(
-        text: &'a TextModel,
+        text: Arc<TextModel>,
         limits: Limits,
         sampler: Sampler,
         stops: &[String],

@@ -1,18 +1,23 @@
-//! Answers one request at a time over any backend.
+//! Answers many requests at once over any backend: continuous batching with chunked prefill.
+//!
+//! A step feeds one token of every answer that is being written, and a bounded number of prompt tokens of those that
+//! are still being read. Requests join and leave between any two steps. A backend computes each row of a step by
+//! itself, so that an answer does not depend on its company.
 
-use super::decoding::{Decoding, Limits, Next};
-use super::sampler::{BadLogit, Sampler};
+use super::answer::{Answer, NewAnswer};
+use super::clock::Clock;
+use super::prefill_budget::PrefillBudget;
+use super::sampler::BadLogit;
 use super::speed::SpeedMeter;
 use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
 use crate::checkpoint::{CheckpointError, GenerationDefaults};
-use crate::text::{ContinuedPrompt, Prompt, TextModel, ThinkingState};
+use crate::generator::{Report, ReportSink};
+use crate::text::TextModel;
 use crate::{CancelToken, EngineError, Generator};
-use boca_core::{
-    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, ModelInfo, Sampling, Timings, Usage,
-    token_budget,
-};
+use boca_core::{FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, ModelInfo, RequestId};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What an engine needs to know besides backend and text.
 #[derive(Debug, Clone)]
@@ -21,17 +26,23 @@ pub struct EngineConfig {
     pub info: ModelInfo,
     /// What the checkpoint recommends.
     pub defaults: GenerationDefaults,
-    /// Prompt tokens of one step: smaller reacts faster to a cancellation, larger computes faster.
+    /// Prompt tokens of one step: smaller reacts faster to a cancellation, larger computes faster. While answers are
+    /// being written a step takes fewer, so that these go on.
     pub prefill_chunk_tokens: usize,
+    /// The most requests that are answered at once; at least 1.
+    pub max_running: usize,
 }
 
 /// A loaded model over a backend.
 pub struct Engine {
     backend: Box<dyn Backend>,
-    text: TextModel,
-    config: EngineConfig,
-    unknown_ids: Arc<[u32]>,
-    speed: SpeedMeter,
+    pub(super) text: Arc<TextModel>,
+    pub(super) config: EngineConfig,
+    pub(super) unknown_ids: Arc<[u32]>,
+    pub(super) speed: SpeedMeter,
+    prefill: PrefillBudget,
+    /// In the order in which they came.
+    running: Vec<Answer>,
     logits: Logits,
 }
 
@@ -44,47 +55,17 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// A request that fits, with everything decided.
-struct Plan {
-    /// All that is computed before the first token, the answer so far included.
-    prompt: Vec<u32>,
-    /// How many of its last tokens are the answer so far.
-    n_answer: usize,
-    sampler: Sampler,
-    limits: Limits,
-    state: ThinkingState,
-}
-
-/// When a generation began and when it has to end.
+/// One answer's share of a step.
 #[derive(Debug, Clone, Copy)]
-struct Clock {
-    accepted_at: Instant,
-    started_at: Instant,
-    deadline: Option<Instant>,
-    /// When the last prompt token was computed.
-    prefilled_at: Option<Instant>,
-    first_token_at: Option<Instant>,
-    last_token_at: Option<Instant>,
+struct Share {
+    /// Its place among those that are under way.
+    place: usize,
+    /// Tokens of its prompt; 0 when it is being written.
+    n_prompt: usize,
 }
 
-/// An open sequence, closed when it goes out of scope, however that happens.
-struct OpenSequence<'a> {
-    backend: &'a mut dyn Backend,
-    id: SequenceId,
-}
-
-impl Drop for OpenSequence<'_> {
-    fn drop(&mut self) {
-        self.backend.close(self.id);
-    }
-}
-
-impl OpenSequence<'_> {
-    fn step(&mut self, tokens: &[u32], want: LogitsOf, logits: &mut Logits) -> Result<(), BackendError> {
-        let ticket = self.backend.launch(&[Chunk { sequence: self.id, tokens, logits: want }])?;
-        self.backend.collect(ticket, logits)
-    }
-}
+/// What became of an answer in a step.
+type End = Result<GenerationSummary, EngineError>;
 
 impl Engine {
     /// Puts backend and text together.
@@ -109,10 +90,12 @@ impl Engine {
         let unknown_ids = (0..vocab_size).filter(|id| !text.tokenizer().knows(*id)).collect();
         Ok(Self {
             backend,
-            text,
+            text: Arc::new(text),
+            prefill: PrefillBudget::new(config.prefill_chunk_tokens),
             config,
             unknown_ids,
             speed: SpeedMeter::default(),
+            running: Vec::new(),
             logits: Logits::default(),
         })
     }
@@ -125,169 +108,148 @@ impl Engine {
     pub fn warm_up(&mut self) -> Result<(), EngineError> {
         let begun = Instant::now();
         let first = self.config.defaults.eos_token_ids.first().copied().unwrap_or(0);
-        let id = self.backend.open(1)?;
-        let mut sequence = OpenSequence { backend: self.backend.as_mut(), id };
-        sequence.step(&[first], LogitsOf::Last, &mut self.logits)?;
-        drop(sequence);
+        let sequence = self.backend.open(1)?;
+        let chunk = Chunk { sequence, tokens: &[first], logits: LogitsOf::Last };
+        let computed =
+            self.backend.launch(&[chunk]).and_then(|ticket| self.backend.collect(ticket, &mut self.logits));
+        self.backend.close(sequence);
+        computed?;
         match self.logits.values.iter().position(|logit| !logit.is_finite()) {
             Some(token) => Err(nonsense(BadLogit { token, value: self.logits.values[token] }, begun)),
             None => Ok(()),
         }
     }
 
-    /// Decides everything about a request that does not need the backend.
-    fn plan(&self, request: &GenerateRequest, time_left: Option<Duration>) -> Result<Plan, EngineError> {
-        request
-            .sampling
-            .check("")
-            .map_err(|error| EngineError::InvalidRequest { param: error.field, message: error.message })?;
-        let merged = request.sampling.clone().over(&self.config.defaults.sampling);
-        let so_far = request.answer_so_far.as_str();
-        // The time for thinking is over when an answer has begun.
-        let no_thinking =
-            !so_far.is_empty() || merged.thinking == Some(false) || merged.thinking_budget_tokens == Some(0);
-        let thinking =
-            !no_thinking && merged.thinking.unwrap_or_else(|| self.text.template().knows_thinking());
-        let sampling = merged.resolve(thinking);
-        self.check_bias(&sampling)?;
-        let (prompt, n_answer) = if so_far.is_empty() {
-            (self.text.prompt(&request.messages, &request.tools_json, thinking)?, 0)
-        } else {
-            let ContinuedPrompt { mut before, answer } =
-                self.text.prompt_continuing(&request.messages, &request.tools_json, so_far)?;
-            before.extend(&answer);
-            (Prompt { ids: before, state: ThinkingState::Answer }, answer.len())
-        };
-        if prompt.ids.is_empty() {
-            return Err(EngineError::InvalidRequest {
-                param: "messages".into(),
-                message: "`messages` must make a prompt of at least one token, got none".into(),
-            });
-        }
-        let max_tokens = self.budget(prompt.ids.len(), n_answer, request, time_left)?;
-        let before_answer = &prompt.ids[..prompt.ids.len() - n_answer];
-        Ok(Plan {
-            sampler: Sampler::new(sampling, before_answer, Arc::clone(&self.unknown_ids)),
-            limits: Limits {
-                max_tokens,
-                thinking_tokens: if no_thinking { Some(0) } else { merged.thinking_budget_tokens },
-                eos_ids: self.config.defaults.eos_token_ids.clone(),
-                top_logprobs: request.top_logprobs,
-            },
-            state: prompt.state,
-            prompt: prompt.ids,
-            n_answer,
-        })
-    }
-
-    fn check_bias(&self, sampling: &Sampling) -> Result<(), EngineError> {
-        match sampling.logit_bias.iter().find(|(id, _)| !self.text.tokenizer().knows(*id)) {
-            None => Ok(()),
-            Some((id, _)) => Err(EngineError::InvalidRequest {
-                param: "logit_bias".into(),
-                message: format!(
-                    "`logit_bias` must name tokens of the vocabulary, whose ids are below {}, got {id}",
-                    self.text.tokenizer().n_ids()
-                ),
-            }),
-        }
-    }
-
-    /// The tokens that this generation may take. Those of the answer so far count towards the bound of the answer;
-    /// 0 when they have spent it.
-    fn budget(
-        &self,
-        prompt_tokens: usize,
-        n_answer: usize,
-        request: &GenerateRequest,
-        time_left: Option<Duration>,
-    ) -> Result<u32, EngineError> {
-        let context_tokens = self.config.info.context_tokens;
-        let n_answer = u32::try_from(n_answer).unwrap_or(u32::MAX);
-        let left_of = |bound: u32| bound.max(1).saturating_sub(n_answer);
-        let wanted = request.max_tokens.map_or(1, left_of);
-        let n_prompt = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
-        let context_left = context_tokens.saturating_sub(n_prompt);
-        if context_left < wanted.max(1) {
-            return Err(EngineError::ContextExceeded {
-                prompt_tokens: n_prompt,
-                max_tokens: wanted.max(1),
-                context_tokens,
-            });
-        }
-        Ok(match request.max_tokens {
-            Some(max_tokens) => left_of(max_tokens),
-            None if left_of(request.default_max_tokens) == 0 => 0,
-            None => {
-                let for_decode =
-                    time_left.map(|left| left.saturating_sub(self.speed.expected_prefill(prompt_tokens)));
-                let speed = self.speed.decode_tokens_per_s();
-                token_budget(left_of(request.default_max_tokens), context_left, for_decode, speed)
-            }
-        })
-    }
-
-    fn run(
+    fn try_begin(
         &mut self,
-        plan: Plan,
         request: &GenerateRequest,
-        clock: &mut Clock,
+        accepted_at: Instant,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(GenerationEvent),
-    ) -> Result<GenerationSummary, EngineError> {
-        let Plan { prompt, n_answer, sampler, limits, state } = plan;
-        let n_prompt = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
-        emit(GenerationEvent::Started { prompt_tokens: n_prompt, max_tokens: limits.max_tokens });
-        let max_tokens = limits.max_tokens;
-        let mut decoding = Decoding::new(&self.text, limits, sampler, &request.stop, state);
-        if n_answer > 0 {
-            decoding.resume(&request.answer_so_far, &prompt[prompt.len() - n_answer..]);
-            if decoding.stop_sequence().is_some() {
-                return Ok(summary(FinishReason::Stop, n_prompt, &decoding, clock));
-            }
-            if max_tokens == 0 {
-                return Ok(summary(FinishReason::Length, n_prompt, &decoding, clock));
-            }
+    ) -> Result<Option<GenerationSummary>, EngineError> {
+        let clock = Clock::start(accepted_at, request.time_left);
+        if clock.has_ended() {
+            return Err(EngineError::DeadlineBeforeFirstToken);
         }
-        let id = self.backend.open(prompt.len() + max_tokens as usize)?;
-        let mut sequence = OpenSequence { backend: self.backend.as_mut(), id };
-
-        let n_chunks = prompt.len().div_ceil(self.config.prefill_chunk_tokens.max(1));
-        for (place, tokens) in prompt.chunks(self.config.prefill_chunk_tokens.max(1)).enumerate() {
-            if cancel.is_cancelled() {
-                return Ok(summary(FinishReason::Cancelled, n_prompt, &decoding, clock));
-            }
-            if clock.has_ended() {
-                return Err(EngineError::DeadlineBeforeFirstToken);
-            }
-            let want = if place + 1 == n_chunks { LogitsOf::Last } else { LogitsOf::None };
-            sequence.step(tokens, want, &mut self.logits)?;
+        let plan = self.plan(request, clock.time_left())?;
+        let answer = NewAnswer::new(&self.text, plan, request);
+        emit(answer.started());
+        let end = answer.end(&clock);
+        if end.is_none() {
+            let sequence = self.backend.open(answer.n_tokens())?;
+            self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence));
         }
-        let prefilled_at = Instant::now();
-        clock.prefilled_at = Some(prefilled_at);
+        Ok(end)
+    }
 
-        let mut step_began = prefilled_at;
-        let finish_reason = loop {
-            let logits = last_row(&self.logits, step_began)?;
-            let next = decoding.step(logits, emit).map_err(|bad| nonsense(bad, step_began))?;
-            clock.count_token();
-            let token = match next {
-                Next::Done(reason) => break reason,
-                Next::Feed(token) => token,
-            };
-            let ended = if cancel.is_cancelled() {
-                Some(FinishReason::Cancelled)
+    /// Ends those that were cancelled, or whose time is over.
+    fn end_those_that_must(&mut self, report: ReportSink<'_>) {
+        for place in (0..self.running.len()).rev() {
+            let answer = &mut self.running[place];
+            let reason = if answer.cancel.is_cancelled() {
+                FinishReason::Cancelled
+            } else if answer.clock.has_ended() {
+                FinishReason::Deadline
             } else {
-                clock.has_ended().then_some(FinishReason::Deadline)
+                continue;
             };
-            if let Some(reason) = ended {
-                decoding.finish(emit);
-                break reason;
+            let end = if reason == FinishReason::Deadline && !answer.is_decoding() {
+                Err(EngineError::DeadlineBeforeFirstToken)
+            } else {
+                let id = answer.id.clone();
+                Ok(answer.cut(reason, &mut |event| report(&id, Report::Event(event))))
+            };
+            self.end(place, end, report);
+        }
+    }
+
+    /// Who takes part in the next step. Those whose prompts are being read share its prompt tokens evenly, so that a
+    /// short one does not wait behind a long one; what is left over goes to those that came first.
+    fn shares(&self) -> Vec<Share> {
+        let n_decoding = self.running.iter().filter(|answer| answer.is_decoding()).count();
+        let mut unread: Vec<usize> = self.running.iter().map(Answer::n_unread).collect();
+        let mut n_prompt = vec![0; unread.len()];
+        let mut left = self.prefill.tokens(n_decoding);
+        while left > 0 {
+            let n_readers = unread.iter().filter(|n| **n > 0).count();
+            if n_readers == 0 {
+                break;
             }
-            step_began = Instant::now();
-            sequence.step(&[token], LogitsOf::Last, &mut self.logits)?;
+            let each = (left / n_readers).max(1);
+            for (unread, n_prompt) in unread.iter_mut().zip(&mut n_prompt) {
+                let n = each.min(*unread).min(left);
+                *unread -= n;
+                *n_prompt += n;
+                left -= n;
+            }
+        }
+        let shares = n_prompt.into_iter().enumerate().map(|(place, n_prompt)| Share { place, n_prompt });
+        shares.filter(|share| share.n_prompt > 0 || self.running[share.place].is_decoding()).collect()
+    }
+
+    fn compute(&mut self, shares: &[Share]) -> Result<(), BackendError> {
+        let chunk = |share: &Share| {
+            let answer = &self.running[share.place];
+            let (tokens, logits) = (answer.tokens(share.n_prompt), answer.logits_after(share.n_prompt));
+            Chunk { sequence: answer.sequence, tokens, logits }
         };
-        Ok(summary(finish_reason, n_prompt, &decoding, clock))
+        let chunks: Vec<Chunk<'_>> = shares.iter().map(chunk).collect();
+        let ticket = self.backend.launch(&chunks)?;
+        self.backend.collect(ticket, &mut self.logits)
+    }
+
+    /// Hands out the logits of a step, in its order.
+    fn hand_out(&mut self, shares: &[Share], began: Instant, report: ReportSink<'_>) -> Vec<(usize, End)> {
+        let mut ends = Vec::new();
+        let mut row = 0;
+        for Share { place, n_prompt } in shares.iter().copied() {
+            let answer = &mut self.running[place];
+            answer.read(n_prompt);
+            if !answer.is_decoding() {
+                continue;
+            }
+            if row >= self.logits.n_rows() {
+                let reason = "a step that asked for logits gave none".into();
+                let error = BackendError::Device { after: began.elapsed(), reason };
+                ends.push((place, Err(error.into())));
+                continue;
+            }
+            let id = answer.id.clone();
+            let mut emit = |event| report(&id, Report::Event(event));
+            match answer.decode(self.logits.row(row), &mut emit) {
+                Ok(None) => {}
+                Ok(Some(summary)) => ends.push((place, Ok(summary))),
+                Err(bad) => ends.push((place, Err(nonsense(bad, began)))),
+            }
+            row += 1;
+        }
+        ends
+    }
+
+    /// Whom a failed step is the end of: one whose sequence is at fault, the one that came last where memory is
+    /// short, and everybody where the device failed.
+    fn hit_by(&self, error: &BackendError, shares: &[Share]) -> Vec<usize> {
+        let places = || shares.iter().map(|share| share.place);
+        match error {
+            BackendError::OutOfMemory { .. } => places().next_back().into_iter().collect(),
+            BackendError::BadSequence { sequence, .. } => {
+                let id = SequenceId(*sequence);
+                let one: Vec<usize> = places().filter(|place| self.running[*place].sequence == id).collect();
+                if one.is_empty() { places().collect() } else { one }
+            }
+            BackendError::Device { .. } => places().collect(),
+        }
+    }
+
+    fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
+        let answer = self.running.remove(place);
+        self.backend.close(answer.sequence);
+        if let Ok(summary) = &end
+            && answer.clock.was_prefilled()
+        {
+            self.speed.record(&summary.usage, &summary.timings);
+        }
+        report(&answer.id, Report::Ended(end));
     }
 }
 
@@ -296,97 +258,67 @@ impl Generator for Engine {
         &self.config.info
     }
 
-    fn generate(
+    fn capacity(&self) -> usize {
+        self.config.max_running.max(1)
+    }
+
+    fn n_running(&self) -> usize {
+        self.running.len()
+    }
+
+    fn begin(
         &mut self,
         request: &GenerateRequest,
         accepted_at: Instant,
         cancel: &CancelToken,
-        emit: &mut dyn FnMut(GenerationEvent),
-    ) -> Result<GenerationSummary, EngineError> {
-        let mut clock = Clock::start(accepted_at, request.time_left);
-        if clock.has_ended() {
-            return Err(EngineError::DeadlineBeforeFirstToken);
+        report: ReportSink<'_>,
+    ) {
+        let id: &RequestId = &request.id;
+        let mut emit = |event| report(id, Report::Event(event));
+        match self.try_begin(request, accepted_at, cancel, &mut emit) {
+            Ok(None) => {}
+            Ok(Some(summary)) => report(id, Report::Ended(Ok(summary))),
+            Err(error) => report(id, Report::Ended(Err(error))),
         }
-        let plan = self.plan(request, clock.time_left())?;
-        let summary = self.run(plan, request, &mut clock, cancel, emit)?;
-        // A prompt that was broken off says nothing about the speed of one.
-        if clock.prefilled_at.is_some() {
-            self.speed.record(&summary.usage, &summary.timings);
+    }
+
+    fn step(&mut self, report: ReportSink<'_>) {
+        let step = catch_unwind(AssertUnwindSafe(|| self.try_step(report)));
+        if let Err(panic) = step {
+            // Whoever catches it may go on with this engine, but not with what was under way.
+            for answer in std::mem::take(&mut self.running) {
+                self.backend.close(answer.sequence);
+            }
+            resume_unwind(panic);
         }
-        Ok(summary)
     }
 }
 
-impl Clock {
-    fn start(accepted_at: Instant, time_left: Duration) -> Self {
-        Self {
-            accepted_at,
-            started_at: Instant::now(),
-            // A time beyond the clock's range is no deadline.
-            deadline: accepted_at.checked_add(time_left),
-            prefilled_at: None,
-            first_token_at: None,
-            last_token_at: None,
+impl Engine {
+    fn try_step(&mut self, report: ReportSink<'_>) {
+        self.end_those_that_must(report);
+        let shares = self.shares();
+        if shares.is_empty() {
+            return;
         }
-    }
-
-    fn time_left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-
-    fn has_ended(&self) -> bool {
-        self.time_left() == Some(Duration::ZERO)
-    }
-
-    fn count_token(&mut self) {
-        let now = Instant::now();
-        self.first_token_at.get_or_insert(now);
-        self.last_token_at = Some(now);
-    }
-
-    fn timings(&self) -> Timings {
-        let now = Instant::now();
-        let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
-            (Some(from), Some(to)) => to.saturating_duration_since(from),
-            _ => Duration::ZERO,
+        let began = Instant::now();
+        let mut ends = match self.compute(&shares) {
+            Ok(()) => {
+                let n_prompt: usize = shares.iter().map(|share| share.n_prompt).sum();
+                let n_decoding = shares.iter().filter(|share| share.n_prompt == 0).count();
+                self.prefill.record(n_decoding, n_prompt, began.elapsed());
+                self.hand_out(&shares, began, report)
+            }
+            Err(error) => {
+                let failed = |place| (place, Err(error.clone().into()));
+                self.hit_by(&error, &shares).into_iter().map(failed).collect()
+            }
         };
-        let prefill_end = self.prefilled_at.or(Some(now));
-        Timings {
-            queue: self.started_at.saturating_duration_since(self.accepted_at),
-            prefill: between(Some(self.started_at), prefill_end),
-            decode: between(self.first_token_at, self.last_token_at),
-            time_to_first_token: between(Some(self.accepted_at), self.first_token_at),
-            total: now.saturating_duration_since(self.accepted_at),
+        // From the back, so that the places before stay what they are.
+        ends.sort_by_key(|(place, _)| *place);
+        for (place, end) in ends.into_iter().rev() {
+            self.end(place, end, report);
         }
-    }
-}
-
-fn summary(
-    finish_reason: FinishReason,
-    prompt_tokens: u32,
-    decoding: &Decoding<'_>,
-    clock: &Clock,
-) -> GenerationSummary {
-    GenerationSummary {
-        finish_reason,
-        stop_sequence: decoding.stop_sequence(),
-        usage: Usage {
-            prompt_tokens,
-            cached_tokens: 0,
-            completion_tokens: decoding.completion_tokens(),
-            reasoning_tokens: decoding.reasoning_tokens(),
-        },
-        timings: clock.timings(),
-    }
-}
-
-fn last_row(logits: &Logits, step_began: Instant) -> Result<&[f32], EngineError> {
-    match logits.n_rows().checked_sub(1) {
-        Some(last) => Ok(logits.row(last)),
-        None => Err(EngineError::Backend(BackendError::Device {
-            after: step_began.elapsed(),
-            reason: "a step that asked for logits gave none".into(),
-        })),
     }
 }
 

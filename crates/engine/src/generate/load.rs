@@ -18,11 +18,13 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// Prompt tokens of one step.
     pub prefill_chunk_tokens: usize,
+    /// The most requests that are answered at once.
+    pub max_running: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { context_tokens: None, threads: None, prefill_chunk_tokens: 256 }
+        Self { context_tokens: None, threads: None, prefill_chunk_tokens: 256, max_running: 4 }
     }
 }
 
@@ -66,6 +68,7 @@ pub fn load(
         info,
         defaults: model.generation.clone(),
         prefill_chunk_tokens: options.prefill_chunk_tokens,
+        max_running: options.max_running,
     };
     let mut engine = Engine::new(Box::new(backend), text, config)?;
     report(LoadPhase::WarmingUp, total, total);

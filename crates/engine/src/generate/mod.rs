@@ -1,9 +1,13 @@
 //! Everything above a backend: sampling, budgets, cancellation, events.
 
+mod answer;
+mod clock;
 mod decoding;
 mod engine;
 mod load;
 mod logprobs;
+mod plan;
+mod prefill_budget;
 mod random;
 mod sampler;
 mod seam;

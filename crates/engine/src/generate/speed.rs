@@ -19,12 +19,12 @@ impl SpeedMeter {
     /// Takes a finished generation into account.
     pub(super) fn record(&mut self, usage: &Usage, timings: &Timings) {
         if let Some(rate) = timings.prefill_tokens_per_s(usage) {
-            self.prefill_tokens_per_s = Some(blend(self.prefill_tokens_per_s, rate));
+            self.prefill_tokens_per_s = Some(blend(self.prefill_tokens_per_s, rate, NEW_SHARE));
         }
         if usage.completion_tokens >= MIN_DECODED_TOKENS
             && let Some(rate) = timings.decode_tokens_per_s(usage)
         {
-            self.decode_tokens_per_s = Some(blend(self.decode_tokens_per_s, rate));
+            self.decode_tokens_per_s = Some(blend(self.decode_tokens_per_s, rate, NEW_SHARE));
         }
     }
 
@@ -44,8 +44,9 @@ impl SpeedMeter {
     }
 }
 
-fn blend(old: Option<f64>, new: f64) -> f64 {
-    old.map_or(new, |old| old + NEW_SHARE * (new - old))
+/// A moving average that takes in a new value with this weight.
+pub(super) fn blend(old: Option<f64>, new: f64, share: f64) -> f64 {
+    old.map_or(new, |old| old + share * (new - old))
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
 //! Generation with the demo model's real weights. What it says is not looked at here, only that the rules hold.
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
 
 use boca_core::{
     ChatMessage, FinishReason, GenerateRequest, GenerationEvent, LoadPhase, SamplingOverrides, Usage,

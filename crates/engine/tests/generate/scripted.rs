@@ -193,6 +193,7 @@ impl Scripted {
                 eos_token_ids: vec![id("<|endoftext|>"), id("<|user|>"), id("<|observation|>")],
             },
             prefill_chunk_tokens: 8,
+            max_running: 4,
         };
         Self { engine: Engine::new(Box::new(backend), text_model(), config).unwrap(), record }
     }

@@ -1,12 +1,9 @@
 //! Going on from text that somebody else wrote.
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
 
-mod scripted;
-
+use crate::scripted::{CONTEXT_TOKENS, Scripted, id, request, script, text_model};
 use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, SamplingOverrides};
 use boca_engine::generate::{EngineOptions, load};
 use boca_engine::{CancelToken, EngineError, ModelSource};
-use scripted::{CONTEXT_TOKENS, Scripted, id, request, script, text_model};
 use std::path::PathBuf;
 use std::time::Instant;
 

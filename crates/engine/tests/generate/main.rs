@@ -1,6 +1,9 @@
 //! The rules of a generation, over a backend that follows a script.
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod batching;
+mod continuing;
+mod demo;
 mod scripted;
 
 use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, SamplingOverrides};

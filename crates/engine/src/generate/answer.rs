@@ -1,0 +1,172 @@
+//! One answer under way: how far its prompt is read, which token is next, how it ends.
+
+use super::clock::Clock;
+use super::decoding::{Decoding, Next};
+use super::plan::Plan;
+use super::sampler::BadLogit;
+use crate::CancelToken;
+use crate::backend::{LogitsOf, SequenceId};
+use crate::text::TextModel;
+use boca_core::{FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, RequestId, Usage};
+use std::sync::Arc;
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) id: RequestId,
+    pub(super) cancel: CancelToken,
+    pub(super) clock: Clock,
+    pub(super) sequence: SequenceId,
+    prompt: Vec<u32>,
+    /// How many tokens of the prompt the sequence holds.
+    n_read: usize,
+    /// The token to feed next, once the prompt is read.
+    next: u32,
+    decoding: Decoding,
+}
+
+/// An answer before it has a sequence.
+#[derive(Debug)]
+pub(super) struct NewAnswer {
+    prompt: Vec<u32>,
+    max_tokens: u32,
+    decoding: Decoding,
+    ended: Option<FinishReason>,
+}
+
+impl NewAnswer {
+    pub(super) fn new(text: &Arc<TextModel>, plan: Plan, request: &GenerateRequest) -> Self {
+        let Plan { prompt, n_answer, sampler, limits, state } = plan;
+        let max_tokens = limits.max_tokens;
+        let mut decoding = Decoding::new(Arc::clone(text), limits, sampler, &request.stop, state);
+        let mut ended = None;
+        if n_answer > 0 {
+            decoding.resume(&request.answer_so_far, &prompt[prompt.len() - n_answer..]);
+            if decoding.stop_sequence().is_some() {
+                ended = Some(FinishReason::Stop);
+            } else if max_tokens == 0 {
+                ended = Some(FinishReason::Length);
+            }
+        }
+        Self { prompt, max_tokens, decoding, ended }
+    }
+
+    /// The bounds that hold for it.
+    pub(super) fn started(&self) -> GenerationEvent {
+        GenerationEvent::Started { prompt_tokens: self.prompt_tokens(), max_tokens: self.max_tokens }
+    }
+
+    /// Its end, when it is complete as it stands.
+    pub(super) fn end(&self, clock: &Clock) -> Option<GenerationSummary> {
+        self.ended.map(|reason| summary(reason, self.prompt_tokens(), &self.decoding, clock))
+    }
+
+    /// The most tokens that its sequence will hold.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.prompt.len() + self.max_tokens as usize
+    }
+
+    pub(super) fn begin(
+        self,
+        id: RequestId,
+        cancel: CancelToken,
+        clock: Clock,
+        sequence: SequenceId,
+    ) -> Answer {
+        let Self { prompt, decoding, .. } = self;
+        Answer { id, cancel, clock, sequence, prompt, n_read: 0, next: 0, decoding }
+    }
+
+    fn prompt_tokens(&self) -> u32 {
+        u32::try_from(self.prompt.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Answer {
+    /// Tokens of the prompt that are still to be read.
+    pub(super) fn n_unread(&self) -> usize {
+        self.prompt.len() - self.n_read
+    }
+
+    /// Whether the next step gives it a token.
+    pub(super) fn is_decoding(&self) -> bool {
+        self.n_unread() == 0
+    }
+
+    /// What a step feeds: at most `n_prompt` tokens of the prompt, or the next token.
+    pub(super) fn tokens(&self, n_prompt: usize) -> &[u32] {
+        if self.is_decoding() {
+            std::slice::from_ref(&self.next)
+        } else {
+            &self.prompt[self.n_read..][..n_prompt.min(self.n_unread())]
+        }
+    }
+
+    /// Whether somebody reads the logits after so many more tokens of the prompt.
+    pub(super) fn logits_after(&self, n_prompt: usize) -> LogitsOf {
+        if n_prompt < self.n_unread() { LogitsOf::None } else { LogitsOf::Last }
+    }
+
+    /// So many tokens of the prompt were read.
+    pub(super) fn read(&mut self, n_prompt: usize) {
+        if n_prompt > 0 {
+            self.n_read += n_prompt;
+            if self.is_decoding() {
+                self.clock.prefilled();
+            }
+        }
+    }
+
+    /// Takes the logits after the last token; the summary when that was the end.
+    pub(super) fn decode(
+        &mut self,
+        logits: &[f32],
+        emit: &mut dyn FnMut(GenerationEvent),
+    ) -> Result<Option<GenerationSummary>, BadLogit> {
+        let next = self.decoding.step(logits, emit)?;
+        self.clock.count_token();
+        Ok(match next {
+            Next::Feed(token) => {
+                self.next = token;
+                None
+            }
+            Next::Done(reason) => Some(self.summary(reason)),
+        })
+    }
+
+    /// Gives out what was held back, and ends.
+    pub(super) fn cut(
+        &mut self,
+        reason: FinishReason,
+        emit: &mut dyn FnMut(GenerationEvent),
+    ) -> GenerationSummary {
+        if self.is_decoding() {
+            self.decoding.finish(emit);
+        }
+        self.summary(reason)
+    }
+
+    fn summary(&self, reason: FinishReason) -> GenerationSummary {
+        let prompt_tokens = u32::try_from(self.prompt.len()).unwrap_or(u32::MAX);
+        summary(reason, prompt_tokens, &self.decoding, &self.clock)
+    }
+}
+
+fn summary(
+    finish_reason: FinishReason,
+    prompt_tokens: u32,
+    decoding: &Decoding,
+    clock: &Clock,
+) -> GenerationSummary {
+    GenerationSummary {
+        finish_reason,
+        stop_sequence: decoding.stop_sequence(),
+        usage: Usage {
+            prompt_tokens,
+            cached_tokens: 0,
+            completion_tokens: decoding.completion_tokens(),
+            reasoning_tokens: decoding.reasoning_tokens(),
+        },
+        timings: clock.timings(),
+    }
+}
