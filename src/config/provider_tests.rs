@@ -279,3 +279,36 @@ fn fusion_is_taken_over() {
     let (loaded, _) = load_text("", &[]).unwrap();
     assert_eq!(loaded.settings.fusion, boca_core::fusion::FusionSettings::default());
 }
+
+#[test]
+fn every_key_of_a_provider_reaches_its_setting() {
+    let text = "[[provider]]\nname = \"a\"\nkind = \"gemini\"\napi_version = \"v9\"\nmodel = \"m\"\n\
+                base_url = \"http://127.0.0.1:9\"\nstream = false\nlocal = true\n\
+                [provider.limits]\nconnect = \"1s\"\nfirst_byte = \"2s\"\nbetween_bytes = \"3s\"\n\
+                max_response_bytes = \"4 MiB\"\nmax_retries = 5\nlongest_retry_pause = \"6s\"\n\
+                requests_per_minute = 7\ntokens_per_minute = 8\nmax_concurrency = 9\nmax_waiting = 10\n\
+                check_every = \"11s\"\ncheck_limit = \"12s\"\n\
+                [provider.requires]\nsystem = \"linux\"\nmemory_bytes = 13\nbackend = \"cpu\"\n";
+    let found = providers(text, &[]).unwrap().remove(0);
+    let seconds = Duration::from_secs;
+    let (endpoint, guard) = (&found.endpoint, &found.guard);
+    assert_eq!((endpoint.api_version.as_str(), endpoint.max_response_bytes), ("v9", 4 << 20));
+    assert!(endpoint.is_local && !found.streams);
+    let timeouts = endpoint.timeouts;
+    assert_eq!(
+        (timeouts.connect, timeouts.first_byte, timeouts.between_bytes),
+        (seconds(1), seconds(2), seconds(3))
+    );
+    assert_eq!((guard.retry.max_retries, guard.retry.longest_pause), (5, seconds(6)));
+    assert_eq!((guard.requests_per_minute, guard.tokens_per_minute), (Some(7), Some(8)));
+    assert_eq!((guard.max_concurrency, guard.max_waiting), (9, 10));
+    assert_eq!((found.check_every, found.check_limit), (seconds(11), seconds(12)));
+    let requires = &found.requires;
+    assert_eq!((requires.system.as_deref(), requires.memory_bytes), (Some("linux"), Some(13)));
+    assert_eq!(requires.backend.as_deref(), Some("cpu"));
+    let continuing = text.replace("\"gemini\"", "\"ollama\"\ncontinues_answers = true");
+    assert!(providers(&continuing, &[]).unwrap()[0].endpoint.continues_answers);
+    let too_long = text.replace("\"6s\"", "\"61m\"");
+    let refused = providers(&too_long, &[]).unwrap_err();
+    assert!(refused.contains("`provider.a.limits.longest_retry_pause` must be at most 1h"), "{refused}");
+}
