@@ -13,7 +13,7 @@ fn any_event() -> impl Strategy<Value = StreamEvent> {
         text.clone()
             .prop_map(|text| StreamEvent::Started(Started { request_id: text.clone(), session_id: text })),
         text.clone().prop_map(|reason| StreamEvent::Restart(Restart { reason })),
-            text.prop_map(|message| StreamEvent::Error(ErrorBody {
+        text.prop_map(|message| StreamEvent::Error(ErrorBody {
             error: ErrorDetail { message, kind: String::new(), param: None, code: String::new() },
             response_time_ms: 1.0,
         })),

@@ -166,7 +166,6 @@ impl Ask {
         reading.pass.succeeded();
         summary.usage = self.bill.pay(summary.usage);
         summary.timings = self.timings(summary.timings);
-        self.shared.gate.note_times(summary.timings.time_to_first_token, summary.timings.total);
         Step::Say(GenerationUpdate::Finished(summary), Phase::Over)
     }
 

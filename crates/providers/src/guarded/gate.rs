@@ -5,7 +5,7 @@
 
 use super::calendar::Calendar;
 use super::settings::GuardSettings;
-use super::snapshot::{Latencies, PastCheck, PastFailure, RecentTimes};
+use super::snapshot::{PastCheck, PastFailure};
 use crate::AttemptError;
 use arc_swap::ArcSwap;
 use boca_core::resilience::{
@@ -62,7 +62,6 @@ struct Inner {
     last_success: Option<SystemTime>,
     last_check: Option<PastCheck>,
     lists_model: Option<bool>,
-    times: RecentTimes,
 }
 
 /// What can be read without waiting.
@@ -104,7 +103,6 @@ impl Gate {
             last_success: None,
             last_check: None,
             lists_model: None,
-            times: RecentTimes::default(),
         };
         let gate = Self {
             name,
@@ -277,10 +275,6 @@ impl Gate {
         self.change(|inner, _| inner.lists_model = lists_model);
     }
 
-    pub(super) fn note_times(&self, first: Duration, total: Duration) {
-        self.change(|inner, _| inner.times.add(first, total));
-    }
-
     /// Counts what a request used, on the day on which it ended.
     pub(super) fn count_use(&self, usage: &ProviderUsage) {
         let day = self.calendar.today().day;
@@ -326,7 +320,6 @@ impl Gate {
             last_check: inner.last_check.clone(),
             lists_model: inner.lists_model,
             today: inner.used_on(day),
-            latencies: inner.times.latencies(),
         }
     }
 
@@ -402,7 +395,6 @@ pub(super) struct Figures {
     pub(super) last_check: Option<PastCheck>,
     pub(super) lists_model: Option<bool>,
     pub(super) today: ProviderUsage,
-    pub(super) latencies: Latencies,
 }
 
 /// Leave to try once. Dropped without a result, it gives the place of a trial back.

@@ -15,7 +15,7 @@ mod snapshot;
 pub use calendar::{Calendar, SystemCalendar, Today};
 pub use provider::{GuardedProvider, GuardedStream, HealthCheck};
 pub use settings::GuardSettings;
-pub use snapshot::{Latencies, PastCheck, PastFailure, ProviderSnapshot};
+pub use snapshot::{PastCheck, PastFailure, ProviderSnapshot};
 
 #[cfg(test)]
 mod tests;

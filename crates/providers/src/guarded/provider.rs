@@ -247,7 +247,6 @@ impl GuardedProvider {
             lists_model: figures.lists_model,
             today: figures.today,
             daily_budget: settings.daily_budget,
-            latencies: figures.latencies,
         }
     }
 

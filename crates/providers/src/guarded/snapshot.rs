@@ -2,11 +2,7 @@
 
 use boca_core::resilience::CircuitState;
 use boca_core::{Availability, MicroUsd, ProviderUsage};
-use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
-
-/// Answers whose times are kept.
-const KEPT: usize = 256;
 
 /// A failure of the past.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,74 +49,4 @@ pub struct ProviderSnapshot {
     pub today: ProviderUsage,
     /// The money after which it rests.
     pub daily_budget: Option<MicroUsd>,
-    /// Times of its latest answers.
-    pub latencies: Latencies,
-}
-
-/// Times of the latest answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Latencies {
-    /// Answers that were looked at, at most 256.
-    pub n: usize,
-    /// Median time to the first piece of an answer.
-    pub first_median: Duration,
-    /// The time within which 95 of 100 answers began.
-    pub first_p95: Duration,
-    /// Median time to a whole answer.
-    pub total_median: Duration,
-    /// The time within which 95 of 100 answers were whole.
-    pub total_p95: Duration,
-}
-
-/// The times of the latest answers, a bounded number of them.
-#[derive(Debug, Default)]
-pub(super) struct RecentTimes {
-    times: VecDeque<(Duration, Duration)>,
-}
-
-impl RecentTimes {
-    pub(super) fn add(&mut self, first: Duration, total: Duration) {
-        if self.times.len() == KEPT {
-            self.times.pop_front();
-        }
-        self.times.push_back((first, total));
-    }
-
-    pub(super) fn latencies(&self) -> Latencies {
-        let mut firsts: Vec<_> = self.times.iter().map(|(first, _)| *first).collect();
-        let mut totals: Vec<_> = self.times.iter().map(|(_, total)| *total).collect();
-        firsts.sort_unstable();
-        totals.sort_unstable();
-        Latencies {
-            n: self.times.len(),
-            first_median: nearest_rank(&firsts, 50),
-            first_p95: nearest_rank(&firsts, 95),
-            total_median: nearest_rank(&totals, 50),
-            total_p95: nearest_rank(&totals, 95),
-        }
-    }
-}
-
-/// The smallest value that `percent` of the sorted values do not exceed; zero without values.
-fn nearest_rank(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_latest_times_count() {
-        let mut times = RecentTimes::default();
-        assert_eq!(times.latencies(), Latencies::default());
-        for n in 0..1_000 {
-            times.add(Duration::from_millis(n), Duration::from_millis(10 * n));
-        }
-        let found = times.latencies();
-        assert_eq!(found.n, KEPT);
-        assert_eq!(found.first_median, Duration::from_millis(744 + 127));
-        assert_eq!(found.total_p95, Duration::from_millis(10 * (744 + 243)));
-    }
 }
