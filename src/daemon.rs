@@ -97,6 +97,7 @@ fn engine_factory(settings: &ModelSettings, source: ModelSource) -> GeneratorFac
         threads: settings.threads,
         prefill_chunk_tokens: settings.prefill_chunk_tokens,
         max_running: settings.max_running,
+        prefix_cache_bytes: settings.prefix_cache_bytes,
     };
     Arc::new(move |progress| boca_engine::generate::load(&source, &options, progress))
 }

@@ -47,6 +47,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             threads: None,
             prefill_chunk_tokens: Some(256),
             max_running: Some(4),
+            prefix_cache: mebibytes(1024),
             queue_limit: Some(32),
         },
         chat: ChatSection {

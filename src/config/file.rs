@@ -54,6 +54,8 @@ section! {
         prefill_chunk_tokens: u32,
         /// Requests that the model answers at the same time.
         max_running: u32,
+        /// Memory for prompts that begin alike.
+        prefix_cache: ByteSize,
         /// Requests that may wait for the model.
         queue_limit: u32,
     }

@@ -93,6 +93,8 @@ pub(crate) struct ModelSettings {
     pub prefill_chunk_tokens: usize,
     /// Requests that the model answers at the same time.
     pub max_running: usize,
+    /// Bytes of keys and values that are kept for prompts that begin alike.
+    pub prefix_cache_bytes: u64,
     /// Requests that may wait for the model; further ones are answered with 429.
     pub queue_limit: usize,
 }
@@ -222,6 +224,8 @@ impl Settings {
                 65_536,
             )?,
             max_running: check.count("model.max_running", values.model.max_running, 1, 256)?,
+            prefix_cache_bytes: check.size("model.prefix_cache", values.model.prefix_cache, 0, 1 << 40)?
+                as u64,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
         let providers = configured_providers(&check, values.provider)?;

@@ -279,3 +279,25 @@ fn answers_are_written_at_the_same_time_and_none_shows_its_company() {
     first.read_until("token");
     second.read_until("token");
 }
+
+#[test]
+fn the_next_turn_computes_only_what_is_new() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let asked = |question: &str| with(greedy(question), json!({ "session_id": "s", "thinking": false }));
+    let first = daemon.chat(&asked("How do I stop the daemon?"));
+    let tokens = |answer: &Value, name: &str| answer["usage"][name].as_u64().unwrap();
+    let second = daemon.chat(&asked("And how do I start it?"));
+    let (prompt, cached) = (tokens(&second, "prompt_tokens"), tokens(&second, "cached_tokens"));
+    // All of the first prompt but the few tokens after which the template goes on in another way.
+    assert!(cached + 8 >= tokens(&first, "prompt_tokens") && cached < prompt, "{first} {second}");
+    let counted = daemon.get("/api/metrics").expect(200).json();
+    assert!(counted["tokens"]["cached_tokens"].as_u64() >= Some(cached), "{counted}");
+
+    home.write_config("[model]\nprefix_cache = \"0 B\"\n");
+    daemon.stop();
+    let daemon = Daemon::start(&home);
+    daemon.chat(&asked("How do I stop the daemon?"));
+    let third = daemon.chat(&asked("How do I stop the daemon?"));
+    assert_eq!(tokens(&third, "cached_tokens"), 0, "{third}");
+}

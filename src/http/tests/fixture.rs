@@ -49,6 +49,7 @@ pub(super) fn settings(directory: &Path) -> Settings {
             threads: None,
             prefill_chunk_tokens: 64,
             max_running: 1,
+            prefix_cache_bytes: 0,
             queue_limit: 8,
         },
         chat: chat_settings(),

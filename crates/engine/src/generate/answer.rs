@@ -17,11 +17,13 @@ pub(super) struct Answer {
     pub(super) cancel: CancelToken,
     pub(super) clock: Clock,
     pub(super) sequence: SequenceId,
-    prompt: Vec<u32>,
-    /// How many tokens of the prompt the sequence holds.
-    n_read: usize,
-    /// The token to feed next, once the prompt is read.
-    next: u32,
+    /// The prompt and every token of the answer but the last one, which may be the next to feed.
+    tokens: Vec<u32>,
+    n_prompt: usize,
+    /// How many of them the sequence holds.
+    n_held: usize,
+    /// How many it held from the beginning.
+    n_cached: usize,
     decoding: Decoding,
 }
 
@@ -53,12 +55,17 @@ impl NewAnswer {
 
     /// The bounds that hold for it.
     pub(super) fn started(&self) -> GenerationEvent {
-        GenerationEvent::Started { prompt_tokens: self.prompt_tokens(), max_tokens: self.max_tokens }
+        GenerationEvent::Started { prompt_tokens: count(self.prompt.len()), max_tokens: self.max_tokens }
     }
 
     /// Its end, when it is complete as it stands.
     pub(super) fn end(&self, clock: &Clock) -> Option<GenerationSummary> {
-        self.ended.map(|reason| summary(reason, self.prompt_tokens(), &self.decoding, clock))
+        self.ended.map(|reason| summary(reason, self.prompt.len(), 0, &self.decoding, clock))
+    }
+
+    /// What is read before its first token.
+    pub(super) fn prompt(&self) -> &[u32] {
+        &self.prompt
     }
 
     /// The most tokens that its sequence will hold.
@@ -66,26 +73,30 @@ impl NewAnswer {
         self.prompt.len() + self.max_tokens as usize
     }
 
+    /// Begins in a sequence that holds the first `n_cached` tokens of the prompt.
     pub(super) fn begin(
         self,
         id: RequestId,
         cancel: CancelToken,
         clock: Clock,
         sequence: SequenceId,
+        n_cached: usize,
     ) -> Answer {
-        let Self { prompt, decoding, .. } = self;
-        Answer { id, cancel, clock, sequence, prompt, n_read: 0, next: 0, decoding }
-    }
-
-    fn prompt_tokens(&self) -> u32 {
-        u32::try_from(self.prompt.len()).unwrap_or(u32::MAX)
+        let Self { prompt: tokens, decoding, .. } = self;
+        let n_prompt = tokens.len();
+        Answer { id, cancel, clock, sequence, tokens, n_prompt, n_held: n_cached, n_cached, decoding }
     }
 }
 
 impl Answer {
+    /// What its sequence holds.
+    pub(super) fn held(&self) -> &[u32] {
+        &self.tokens[..self.n_held]
+    }
+
     /// Tokens of the prompt that are still to be read.
     pub(super) fn n_unread(&self) -> usize {
-        self.prompt.len() - self.n_read
+        self.n_prompt.saturating_sub(self.n_held)
     }
 
     /// Whether the next step gives it a token.
@@ -95,11 +106,8 @@ impl Answer {
 
     /// What a step feeds: at most `n_prompt` tokens of the prompt, or the next token.
     pub(super) fn tokens(&self, n_prompt: usize) -> &[u32] {
-        if self.is_decoding() {
-            std::slice::from_ref(&self.next)
-        } else {
-            &self.prompt[self.n_read..][..n_prompt.min(self.n_unread())]
-        }
+        let n = if self.is_decoding() { 1 } else { n_prompt.min(self.n_unread()) };
+        &self.tokens[self.n_held..][..n]
     }
 
     /// Whether somebody reads the logits after so many more tokens of the prompt.
@@ -107,13 +115,11 @@ impl Answer {
         if n_prompt < self.n_unread() { LogitsOf::None } else { LogitsOf::Last }
     }
 
-    /// So many tokens of the prompt were read.
-    pub(super) fn read(&mut self, n_prompt: usize) {
-        if n_prompt > 0 {
-            self.n_read += n_prompt;
-            if self.is_decoding() {
-                self.clock.prefilled();
-            }
+    /// A step was computed with so many tokens of the prompt, or with the next token.
+    pub(super) fn computed(&mut self, n_prompt: usize) {
+        self.n_held += n_prompt.max(1);
+        if n_prompt > 0 && self.is_decoding() {
+            self.clock.prefilled();
         }
     }
 
@@ -127,7 +133,7 @@ impl Answer {
         self.clock.count_token();
         Ok(match next {
             Next::Feed(token) => {
-                self.next = token;
+                self.tokens.push(token);
                 None
             }
             Next::Done(reason) => Some(self.summary(reason)),
@@ -147,14 +153,14 @@ impl Answer {
     }
 
     fn summary(&self, reason: FinishReason) -> GenerationSummary {
-        let prompt_tokens = u32::try_from(self.prompt.len()).unwrap_or(u32::MAX);
-        summary(reason, prompt_tokens, &self.decoding, &self.clock)
+        summary(reason, self.n_prompt, self.n_cached, &self.decoding, &self.clock)
     }
 }
 
 fn summary(
     finish_reason: FinishReason,
-    prompt_tokens: u32,
+    n_prompt: usize,
+    n_cached: usize,
     decoding: &Decoding,
     clock: &Clock,
 ) -> GenerationSummary {
@@ -162,11 +168,15 @@ fn summary(
         finish_reason,
         stop_sequence: decoding.stop_sequence(),
         usage: Usage {
-            prompt_tokens,
-            cached_tokens: 0,
+            prompt_tokens: count(n_prompt),
+            cached_tokens: count(n_cached),
             completion_tokens: decoding.completion_tokens(),
             reasoning_tokens: decoding.reasoning_tokens(),
         },
         timings: clock.timings(),
     }
+}
+
+fn count(n_tokens: usize) -> u32 {
+    u32::try_from(n_tokens).unwrap_or(u32::MAX)
 }

@@ -7,6 +7,7 @@
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
 use super::prefill_budget::PrefillBudget;
+use super::prefix_cache::{Match, PrefixCache};
 use super::sampler::BadLogit;
 use super::speed::SpeedMeter;
 use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
@@ -31,6 +32,8 @@ pub struct EngineConfig {
     pub prefill_chunk_tokens: usize,
     /// The most requests that are answered at once; at least 1.
     pub max_running: usize,
+    /// Bytes of KV that are kept of what was computed, for prompts that begin alike; 0 keeps nothing.
+    pub prefix_cache_bytes: u64,
 }
 
 /// A loaded model over a backend.
@@ -41,6 +44,8 @@ pub struct Engine {
     pub(super) unknown_ids: Arc<[u32]>,
     pub(super) speed: SpeedMeter,
     prefill: PrefillBudget,
+    /// What ended answers have left.
+    cache: PrefixCache,
     /// In the order in which they came.
     running: Vec<Answer>,
     logits: Logits,
@@ -88,7 +93,9 @@ impl Engine {
             }));
         }
         let unknown_ids = (0..vocab_size).filter(|id| !text.tokenizer().knows(*id)).collect();
+        let cache_tokens = config.prefix_cache_bytes / backend.kv_bytes_per_token().max(1);
         Ok(Self {
+            cache: PrefixCache::new(usize::try_from(cache_tokens).unwrap_or(usize::MAX)),
             backend,
             text: Arc::new(text),
             prefill: PrefillBudget::new(config.prefill_chunk_tokens),
@@ -136,10 +143,45 @@ impl Engine {
         emit(answer.started());
         let end = answer.end(&clock);
         if end.is_none() {
-            let sequence = self.backend.open(answer.n_tokens())?;
-            self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence));
+            let (sequence, n_cached) = self.open(answer.prompt(), answer.n_tokens())?;
+            self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence, n_cached));
         }
         Ok(end)
+    }
+
+    /// A sequence for a prompt, and how many of its tokens it holds already: what ended answers have left, or what
+    /// others hold that are under way.
+    fn open(&mut self, prompt: &[u32], max_tokens: usize) -> Result<(SequenceId, usize), BackendError> {
+        // The last token is always computed: its logits are what the answer begins with.
+        let reusable = &prompt[..prompt.len() - 1];
+        let under_way = self.running.iter().map(|answer| {
+            let n_tokens =
+                answer.held().iter().zip(reusable).take_while(|(held, token)| held == token).count();
+            Match { sequence: answer.sequence, n_tokens }
+        });
+        let best = under_way.chain(self.cache.longest(reusable)).max_by_key(|found| found.n_tokens);
+        let best = best.filter(|found| found.n_tokens > 0);
+        loop {
+            let opened = match best {
+                Some(Match { sequence, n_tokens }) if self.backend.len(sequence).is_some() => {
+                    self.backend.fork(sequence, n_tokens, max_tokens).map(|fork| (fork, n_tokens))
+                }
+                _ => self.backend.open(max_tokens).map(|sequence| (sequence, 0)),
+            };
+            match opened {
+                Err(BackendError::OutOfMemory { .. }) if self.make_room() => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Gives up what is kept for later. False when nothing is.
+    fn make_room(&mut self) -> bool {
+        let had_any = !self.cache.is_empty();
+        while let Some(sequence) = self.cache.evict() {
+            self.backend.close(sequence);
+        }
+        had_any
     }
 
     /// Ends those that were cancelled, or whose time is over.
@@ -204,7 +246,7 @@ impl Engine {
         let mut row = 0;
         for Share { place, n_prompt } in shares.iter().copied() {
             let answer = &mut self.running[place];
-            answer.read(n_prompt);
+            answer.computed(n_prompt);
             if !answer.is_decoding() {
                 continue;
             }
@@ -243,7 +285,14 @@ impl Engine {
 
     fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
         let answer = self.running.remove(place);
-        self.backend.close(answer.sequence);
+        // What a failed step has left in a sequence is not known.
+        let superfluous = match &end {
+            Ok(_) => self.cache.insert(answer.held(), answer.sequence),
+            Err(_) => vec![answer.sequence],
+        };
+        for sequence in superfluous {
+            self.backend.close(sequence);
+        }
         if let Ok(summary) = &end
             && answer.clock.was_prefilled()
         {
@@ -289,6 +338,7 @@ impl Generator for Engine {
             for answer in std::mem::take(&mut self.running) {
                 self.backend.close(answer.sequence);
             }
+            self.make_room();
             resume_unwind(panic);
         }
     }
@@ -309,6 +359,8 @@ impl Engine {
                 self.prefill.record(n_decoding, n_prompt, began.elapsed());
                 self.hand_out(&shares, began, report)
             }
+            // They try again in the next step.
+            Err(BackendError::OutOfMemory { .. }) if self.make_room() => Vec::new(),
             Err(error) => {
                 let failed = |place| (place, Err(error.clone().into()));
                 self.hit_by(&error, &shares).into_iter().map(failed).collect()

@@ -20,11 +20,19 @@ pub struct EngineOptions {
     pub prefill_chunk_tokens: usize,
     /// The most requests that are answered at once.
     pub max_running: usize,
+    /// Bytes of KV that are kept for prompts that begin alike; 0 keeps nothing.
+    pub prefix_cache_bytes: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { context_tokens: None, threads: None, prefill_chunk_tokens: 256, max_running: 4 }
+        Self {
+            context_tokens: None,
+            threads: None,
+            prefill_chunk_tokens: 256,
+            max_running: 4,
+            prefix_cache_bytes: 1 << 30,
+        }
     }
 }
 
@@ -69,6 +77,7 @@ pub fn load(
         defaults: model.generation.clone(),
         prefill_chunk_tokens: options.prefill_chunk_tokens,
         max_running: options.max_running,
+        prefix_cache_bytes: options.prefix_cache_bytes,
     };
     let mut engine = Engine::new(Box::new(backend), text, config)?;
     report(LoadPhase::WarmingUp, total, total);

@@ -8,6 +8,7 @@ mod load;
 mod logprobs;
 mod plan;
 mod prefill_budget;
+mod prefix_cache;
 mod random;
 mod sampler;
 mod seam;

@@ -4,6 +4,8 @@
 mod batching;
 mod continuing;
 mod demo;
+mod echo;
+mod prefixes;
 mod scripted;
 
 use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, SamplingOverrides};

@@ -194,6 +194,7 @@ impl Scripted {
             },
             prefill_chunk_tokens: 8,
             max_running: 4,
+            prefix_cache_bytes: 0,
         };
         Self { engine: Engine::new(Box::new(backend), text_model(), config).unwrap(), record }
     }
