@@ -4,7 +4,9 @@ use super::conductor::{Conductor, Stop};
 use super::continue_answer::may_be_replaced;
 use super::part::now;
 use boca_core::fusion::{FusionPrompt, helper, judge_prompt, merge_prompt, read_verdict};
-use boca_core::{Answer, Failure, GenerateRequest, RequestId, SamplingOverrides, SourceRole, Strategy};
+use boca_core::{
+    Answer, Failure, GenerateRequest, ProviderKind, RequestId, SamplingOverrides, SourceRole, Strategy,
+};
 use std::time::Duration;
 
 /// A verdict is one short line of JSON.
@@ -42,11 +44,7 @@ impl Conductor {
             id: derived_id(&self.question.ask.generate.id, "judge"),
             messages: prompt.messages,
             tools_json: Vec::new(),
-            sampling: SamplingOverrides {
-                temperature: Some(0.0),
-                thinking: Some(false),
-                ..SamplingOverrides::default()
-            },
+            sampling: SamplingOverrides { temperature: Some(0.0), ..self.unthinking(source) },
             max_tokens: None,
             default_max_tokens: JUDGE_TOKENS,
             answer_so_far: String::new(),
@@ -126,6 +124,23 @@ impl Conductor {
             }
             Err(stop) => Err(stop),
         }
+    }
+
+    /// Sampling without thinking.
+    fn unthinking(&self, source: usize) -> SamplingOverrides {
+        let asked = self.question.ask.generate.sampling.thinking;
+        let is_engine = self.question.sources.sources()[source].facts().kind == ProviderKind::Engine;
+        if is_engine && asked != Some(false) {
+            // The template writes the whole conversation in another way when thinking is off. So the engine is asked as
+            // it was for its answer, whose keys and values it goes on from, and its thinking ends as soon as it begins.
+            let thinking_budget_tokens = Some(1);
+            return SamplingOverrides {
+                thinking: asked,
+                thinking_budget_tokens,
+                ..SamplingOverrides::default()
+            };
+        }
+        SamplingOverrides { thinking: Some(false), ..SamplingOverrides::default() }
     }
 
     /// Who helps, within `limit`.

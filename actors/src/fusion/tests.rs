@@ -64,6 +64,31 @@ async fn a_judge_decides_between_answers_that_differ() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_judge_does_not_think_and_the_engine_reads_the_conversation_as_it_did_before() {
+    for (judge, of_question, expected) in [
+        ("local", None, (None, Some(1))),
+        ("local", Some(true), (Some(true), Some(1))),
+        ("local", Some(false), (Some(false), None)),
+        ("gemini", None, (Some(false), None)),
+        ("gemini", Some(true), (Some(false), None)),
+    ] {
+        let verdict = || says(1, BEST_IS_1);
+        let sources = vec![
+            Scripted::new("local", says(300, CANBERRA)).helping("-judge", verdict()),
+            Scripted::new("gemini", says(100, SYDNEY)).helping("-judge", verdict()),
+        ];
+        let stage = Stage::with(sources, |settings| settings.judge = Some(judge.into()));
+        let mut ask = question("q", Mode::Collaborative);
+        ask.generate.sampling.thinking = of_question;
+        assert_eq!(stage.ask(ask).await.answer().trace.judged_by.as_deref(), Some(judge));
+        let [own, asked] = &stage.source(judge).seen()[..] else { panic!("two requests") };
+        assert_eq!((asked.sampling.thinking, asked.sampling.thinking_budget_tokens), expected, "{judge}");
+        assert_eq!(asked.sampling.temperature, Some(0.0));
+        assert_eq!(asked.messages[..own.messages.len()], own.messages);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_verdict_the_preferred_answer_is_taken() {
     for (script, reason) in [
         (vec![Act::Refuse(ErrorCode::Overloaded)], "failed as the judge"),

@@ -172,6 +172,29 @@ fn a_survivor_takes_the_place_of_an_answer_that_nobody_can_finish() {
 }
 
 #[test]
+fn a_local_judge_goes_on_from_the_conversation_that_it_has_just_read() {
+    let (home, clouds) = (Home::new(), Clouds::start());
+    clouds.b.fake().set(Behaviour::text("It is Lyon, and it was never Paris."));
+    let fusion = "[fusion]\ndemo_joins = true\nquorum = 3\njudge = \"local\"";
+    let daemon = daemon_with(&home, &clouds.config(fusion));
+    let system = "You are asked about cities. ".repeat(5);
+    let answer =
+        daemon.chat(&with(asking("collaborative"), json!({ "system": system, "strategy": "select" })));
+    let sources = answer["trace"]["sources"].as_array().unwrap();
+    let usage = |role: &str| {
+        let local = |source: &&serde_json::Value| source["provider"] == "local" && source["role"] == role;
+        let usage = &sources.iter().find(local).unwrap_or_else(|| panic!("{answer}"))["usage"];
+        (usage["prompt_tokens"].as_u64().unwrap(), usage["cached_tokens"].as_u64().unwrap())
+    };
+    let (conversation, _) = usage("answer");
+    let (prompt, cached) = usage("judge");
+    assert!(
+        prompt > conversation && cached + 8 >= conversation,
+        "{cached} of {conversation} were reused: {answer}"
+    );
+}
+
+#[test]
 fn a_stream_tells_who_works_on_it() {
     let (home, clouds) = (Home::new(), Clouds::start());
     let daemon = daemon_with(&home, &clouds.config(""));

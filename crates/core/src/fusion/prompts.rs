@@ -10,12 +10,9 @@ use std::fmt::Write as _;
 /// A prompt that is put to a judge or a synthesizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FusionPrompt {
-    /// The conversation.
+    /// The conversation. It begins with exactly the messages that the sources have answered, so that an engine goes on
+    /// from the keys and values that it has of them.
     pub messages: Vec<ChatMessage>,
-    /// How many of its first messages are exactly those that the sources have answered. An engine that keeps the KV
-    /// cache of the prompt that it has just answered computes only what follows them, as far as its template renders
-    /// them alike (a switch for thinking may stand in them). Nothing uses this yet.
-    pub n_shared_messages: usize,
     /// The place among the answers of what the prompt calls Source 1, Source 2 and so on.
     pub order: Vec<usize>,
 }
@@ -60,11 +57,10 @@ fn prompt(conversation: &[ChatMessage], answers: &[&str], seed: u64, task: &str)
             write!(text, "[{fence} Source {n} begins]\n{}\n[{fence} Source {n} ends]\n\n", answers[*place]);
     }
     text.push_str(task);
-    let n_shared_messages = conversation.len();
     let mut messages = conversation.to_vec();
     messages.push(ChatMessage::assistant(BRIDGE));
     messages.push(ChatMessage::user(text));
-    FusionPrompt { messages, n_shared_messages, order }
+    FusionPrompt { messages, order }
 }
 
 /// A number that stands in none of the answers, so that none can write a fence.
@@ -111,7 +107,7 @@ mod tests {
     fn the_question_comes_first_and_no_name_is_told() {
         let conversation = [ChatMessage::system("Be brief."), ChatMessage::user("Why?")];
         let prompt = judge_prompt(&conversation, &["Because.", "No reason."], 7);
-        assert_eq!(prompt.messages[..prompt.n_shared_messages], conversation);
+        assert_eq!(prompt.messages[..conversation.len()], conversation);
         assert_eq!(prompt.messages[2].role, Role::Assistant);
         assert!(prompt.messages[3].content.contains("from 1 to 2"));
         assert!(
