@@ -5,7 +5,7 @@
 
 use crate::chat::ChatService;
 use crate::comparison::Comparison;
-use crate::config::{ModelChoice, ModelSettings, Settings, SharedSettings, SupervisionSettings, TriedModel};
+use crate::config::{ModelChoice, Settings, SharedSettings, SupervisionSettings, TriedModel};
 use crate::exit::Exit;
 use crate::http::{self, BoundSocket, HttpServerHandle, ListenError, Parts};
 use crate::ledger::StoreLedger;
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     providers: Vec<ProviderSettings>,
     shutdown: Shutdown,
 ) -> Exit {
-    let factory = engine_factory(&settings.current().model, model.source);
+    let factory = engine_factory(&settings.current(), model.source);
     run_with_engine(settings, model.tried, factory, providers, shutdown).await
 }
 
@@ -91,13 +91,15 @@ pub(crate) async fn run_with_engine(
 }
 
 /// Builds the engine for a model, on whichever thread calls it.
-fn engine_factory(settings: &ModelSettings, source: ModelSource) -> GeneratorFactory {
+fn engine_factory(settings: &Settings, source: ModelSource) -> GeneratorFactory {
+    let model = &settings.model;
     let options = EngineOptions {
-        context_tokens: settings.context_tokens,
-        threads: settings.threads,
-        prefill_chunk_tokens: settings.prefill_chunk_tokens,
-        max_running: settings.max_running,
-        prefix_cache_bytes: settings.prefix_cache_bytes,
+        context_tokens: model.context_tokens,
+        threads: model.threads,
+        prefill_chunk_tokens: model.prefill_chunk_tokens,
+        max_running: model.max_running,
+        prefix_cache_bytes: model.prefix_cache_bytes,
+        system_prompts: settings.chat.system.iter().cloned().collect(),
     };
     Arc::new(move |progress| boca_engine::generate::load(&source, &options, progress))
 }

@@ -287,6 +287,7 @@ fn the_next_turn_computes_only_what_is_new() {
     let asked = |question: &str| with(greedy(question), json!({ "session_id": "s", "thinking": false }));
     let first = daemon.chat(&asked("How do I stop the daemon?"));
     let tokens = |answer: &Value, name: &str| answer["usage"][name].as_u64().unwrap();
+    assert!(tokens(&first, "cached_tokens") > 10, "the persona was read before anybody asked: {first}");
     let second = daemon.chat(&asked("And how do I start it?"));
     let (prompt, cached) = (tokens(&second, "prompt_tokens"), tokens(&second, "cached_tokens"));
     // All of the first prompt but the few tokens after which the template goes on in another way.

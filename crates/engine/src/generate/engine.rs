@@ -7,7 +7,7 @@
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
 use super::prefill_budget::PrefillBudget;
-use super::prefix_cache::{Match, PrefixCache};
+use super::prefix_cache::PrefixCache;
 use super::sampler::BadLogit;
 use super::speed::SpeedMeter;
 use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
@@ -38,17 +38,17 @@ pub struct EngineConfig {
 
 /// A loaded model over a backend.
 pub struct Engine {
-    backend: Box<dyn Backend>,
+    pub(super) backend: Box<dyn Backend>,
     pub(super) text: Arc<TextModel>,
     pub(super) config: EngineConfig,
     pub(super) unknown_ids: Arc<[u32]>,
     pub(super) speed: SpeedMeter,
     prefill: PrefillBudget,
     /// What ended answers have left.
-    cache: PrefixCache,
+    pub(super) cache: PrefixCache,
     /// In the order in which they came.
-    running: Vec<Answer>,
-    logits: Logits,
+    pub(super) running: Vec<Answer>,
+    pub(super) logits: Logits,
 }
 
 impl std::fmt::Debug for Engine {
@@ -147,41 +147,6 @@ impl Engine {
             self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence, n_cached));
         }
         Ok(end)
-    }
-
-    /// A sequence for a prompt, and how many of its tokens it holds already: what ended answers have left, or what
-    /// others hold that are under way.
-    fn open(&mut self, prompt: &[u32], max_tokens: usize) -> Result<(SequenceId, usize), BackendError> {
-        // The last token is always computed: its logits are what the answer begins with.
-        let reusable = &prompt[..prompt.len() - 1];
-        let under_way = self.running.iter().map(|answer| {
-            let n_tokens =
-                answer.held().iter().zip(reusable).take_while(|(held, token)| held == token).count();
-            Match { sequence: answer.sequence, n_tokens }
-        });
-        let best = under_way.chain(self.cache.longest(reusable)).max_by_key(|found| found.n_tokens);
-        let best = best.filter(|found| found.n_tokens > 0);
-        loop {
-            let opened = match best {
-                Some(Match { sequence, n_tokens }) if self.backend.len(sequence).is_some() => {
-                    self.backend.fork(sequence, n_tokens, max_tokens).map(|fork| (fork, n_tokens))
-                }
-                _ => self.backend.open(max_tokens).map(|sequence| (sequence, 0)),
-            };
-            match opened {
-                Err(BackendError::OutOfMemory { .. }) if self.make_room() => {}
-                opened => return opened,
-            }
-        }
-    }
-
-    /// Gives up what is kept for later. False when nothing is.
-    fn make_room(&mut self) -> bool {
-        let had_any = !self.cache.is_empty();
-        while let Some(sequence) = self.cache.evict() {
-            self.backend.close(sequence);
-        }
-        had_any
     }
 
     /// Ends those that were cancelled, or whose time is over.

@@ -10,7 +10,7 @@ use boca_core::{LoadPhase, LoadProgress};
 use std::time::Instant;
 
 /// How to load a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
     /// A context shorter than the model's, to bound memory; `None` takes the model's.
     pub context_tokens: Option<u32>,
@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub max_running: usize,
     /// Bytes of KV that are kept for prompts that begin alike; 0 keeps nothing.
     pub prefix_cache_bytes: u64,
+    /// System prompts that are computed before the model counts as loaded.
+    pub system_prompts: Vec<String>,
 }
 
 impl Default for EngineOptions {
@@ -32,6 +34,7 @@ impl Default for EngineOptions {
             prefill_chunk_tokens: 256,
             max_running: 4,
             prefix_cache_bytes: 1 << 30,
+            system_prompts: Vec::new(),
         }
     }
 }
@@ -82,5 +85,13 @@ pub fn load(
     let mut engine = Engine::new(Box::new(backend), text, config)?;
     report(LoadPhase::WarmingUp, total, total);
     engine.warm_up()?;
+    for system in &options.system_prompts {
+        match engine.read_ahead(system) {
+            Err(EngineError::Backend(error)) => return Err(error.into()),
+            // A template that refuses it refuses the questions too, and says so to those who ask them.
+            Err(error) => tracing::warn!(%error, "the system prompt cannot be read ahead"),
+            Ok(()) => {}
+        }
+    }
     Ok(Box::new(engine))
 }

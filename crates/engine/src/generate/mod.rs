@@ -10,6 +10,7 @@ mod plan;
 mod prefill_budget;
 mod prefix_cache;
 mod random;
+mod reuse;
 mod sampler;
 mod seam;
 mod speed;

@@ -204,7 +204,8 @@ impl Node {
     }
 }
 
-fn shared_len(a: &[u32], b: &[u32]) -> usize {
+/// How many tokens two prompts begin with alike.
+pub(super) fn shared_len(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
