@@ -145,7 +145,8 @@ fn the_demo_model_gives_the_same_logits_from_its_cache() {
 #[test]
 fn a_system_prompt_is_computed_before_the_first_question() {
     let (mut engine, seen) = echo_that_keeps(64, 10_000);
-    let system = "You are a daemon. You keep every word that you have ever read, and read none of them twice.";
+    let system =
+        "You are a daemon. You keep every word that you have ever read, and read none of them twice.";
     engine.read_ahead(system).unwrap();
     let ahead = computed(&seen);
     assert!(ahead > 10 && seen.borrow().open.len() == 1);
