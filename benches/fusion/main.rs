@@ -44,7 +44,7 @@ impl Clouds {
         };
         format!(
             "[daemon]\nmax_concurrent_requests = 512\nmax_connections = 1024\n\
-             [fusion]\nselect_by = \"preferred\"\npreferred = [\"far\", \"near\"]\n{}{}",
+             [fusion]\npreferred = [\"far\", \"near\"]\n{}{}",
             provider("near", &self.near, "local = true"),
             provider("far", &self.far, "")
         )

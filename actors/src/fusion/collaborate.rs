@@ -29,7 +29,11 @@ impl Conductor {
             Collected::Good(good) => good,
         };
         if good.is_empty() {
-            return self.best_of_nothing();
+            // A part of an answer that its provider's content rules allowed, when nobody has a whole one.
+            return match (0..self.parts.len()).find(|place| self.parts[*place].is_cut_by_content_rules()) {
+                Some(place) => self.answer_from(place).await,
+                None => self.best_of_nothing(),
+            };
         }
         if good.iter().any(|place| !self.parts[*place].tool_calls.is_empty()) {
             // A call is no text that could be compared, judged or merged.
@@ -80,7 +84,9 @@ impl Conductor {
                 Step::WaitUntil(until) => match self.next(self.question.arrived.checked_add(until)).await? {
                     Happened::News(place, News::Failed(_)) => collection.failed(place),
                     Happened::News(place, News::Finished) => {
-                        if self.reject_if_empty(place) || !self.parts[place].is_good() {
+                        let part = &self.parts[place];
+                        let is_whole = part.is_good() && !part.is_cut_by_content_rules();
+                        if self.reject_if_empty(place) || !is_whole {
                             collection.failed(place);
                         } else {
                             collection.finished(place, self.since_arrival(now()));

@@ -6,6 +6,7 @@
 //! `shapes` (one, one after the other, a race), `collaborate` (all at once, then a decision), `helpers` (judge and
 //! synthesizer), `continue_answer` (going on where another broke off), `finish` (the answer and its trace).
 
+use super::helpers::derived_id;
 use super::outbox::Outbox;
 use super::part::{News, Part, now};
 use super::running::Registration;
@@ -145,6 +146,19 @@ impl Conductor {
             ..self.question.ask.generate.clone()
         };
         self.begin(place, request, SourceRole::Answer, arrived, deadline)
+    }
+
+    /// Asks a source once more that was cut off. It may still be about to end its first request, so this one has an id
+    /// of its own.
+    pub(super) fn ask_again(&mut self, place: usize, round: usize) {
+        let (arrived, deadline) = (self.question.arrived, self.question.deadline);
+        let ask = &self.question.ask.generate;
+        let request = GenerateRequest {
+            id: derived_id(&ask.id, &format!("again{round}")),
+            time_left: deadline.saturating_duration_since(arrived),
+            ..ask.clone()
+        };
+        self.begin(place, request, SourceRole::Answer, arrived, deadline);
     }
 
     /// Asks the source at `place` for help with the answer.

@@ -27,6 +27,14 @@ impl Conductor {
             };
         }
         match end {
+            // What was shown is better than nothing, when there was no time for anything else.
+            Err(Stop::Failed(failure))
+                if failure.code == ErrorCode::DeadlineExceeded && !self.shown.text.trim().is_empty() =>
+            {
+                self.because("the deadline passed before another answer was there; it ends with what it has");
+                let writer = self.shown.writer.unwrap_or(place);
+                Ok(self.unfinished_answer(writer, FinishReason::Deadline))
+            }
             Err(Stop::Failed(failure)) if may_be_replaced(&failure) && self.n_failed_answers() > 1 => {
                 Err(Stop::Failed(self.nobody()))
             }

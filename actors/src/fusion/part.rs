@@ -105,6 +105,12 @@ impl Part {
         self.trace.state == SourceState::Finished
     }
 
+    /// Whether content rules cut it off after some of it was said.
+    pub(crate) fn is_cut_by_content_rules(&self) -> bool {
+        let reason = self.summary.as_ref().map(|summary| summary.finish_reason);
+        self.is_good() && self.has_spoken() && reason == Some(FinishReason::ContentFilter)
+    }
+
     /// Whether it has said anything that can be shown.
     pub(crate) fn has_spoken(&self) -> bool {
         !self.text.trim().is_empty() || !self.tool_calls.is_empty()

@@ -46,7 +46,11 @@ impl Conductor {
         loop {
             let n_before = self.parts.len();
             for source in &runners {
-                self.ask_one(*source, self.question.deadline);
+                if n_before == 0 {
+                    self.ask_one(*source, self.question.deadline);
+                } else {
+                    self.ask_again(*source, n_before);
+                }
             }
             let Some(winner) = self.first_to_speak(n_before).await? else {
                 return Err(Stop::Failed(self.nobody()));
@@ -93,6 +97,14 @@ impl Conductor {
         loop {
             if self.parts[place].has_spoken() {
                 return Ok(Ok(()));
+            }
+            if !self.parts[place].is_working() {
+                // It may have ended before anybody waited for it.
+                self.reject_if_empty(place);
+                let failure = self.parts[place].trace.failure.clone();
+                return Ok(Err(failure.unwrap_or_else(|| {
+                    Failure::new(ErrorCode::Cancelled, "it was cancelled before it said anything")
+                })));
             }
             match self.next(patience).await? {
                 Happened::Time => {

@@ -2,7 +2,7 @@
 
 use super::scripted::*;
 use boca_core::fusion::SelectBy;
-use boca_core::{AnswerEvent, Ask, ErrorCode, Mode, SourceState, Strategy};
+use boca_core::{AnswerEvent, Ask, ErrorCode, FinishReason, Mode, SourceState, Strategy};
 
 const CANBERRA: &str = "It is Canberra.";
 
@@ -121,6 +121,47 @@ async fn a_merge_that_nobody_can_finish_gives_way_to_the_best_single_answer() {
         (Some(Strategy::Select), Some("claude"))
     );
     assert!(told.says_why("not merged") && restarts(&told).len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_content_rules_cut_counts_only_when_there_is_no_whole_one() {
+    let cut = || vec![Act::Wait(50), Act::Say("The capital"), Act::Finish(FinishReason::ContentFilter)];
+    let sources = vec![Scripted::new("gemini", cut()), Scripted::new("claude", says(400, CANBERRA))];
+    let told = Stage::new(sources).ask_in(Mode::Collaborative).await;
+    assert_eq!((told.answer().text.as_str(), told.answer().model_used.as_str()), (CANBERRA, "claude"));
+    let sources =
+        vec![Scripted::new("gemini", cut()), Scripted::new("claude", vec![Act::Fail(ErrorCode::Internal)])];
+    let told = Stage::new(sources).ask_in(Mode::Collaborative).await;
+    assert_eq!(
+        (told.answer().text.as_str(), told.answer().finish_reason),
+        ("The capital", FinishReason::ContentFilter)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_survivor_that_was_cancelled_without_a_word_is_not_waited_for() {
+    let cancelled = vec![Act::Wait(50), Act::Finish(FinishReason::Cancelled)];
+    let stage = by_preference(vec![
+        Scripted::new("gemini", breaks_off()),
+        Scripted::new("claude", cancelled.clone()),
+    ]);
+    assert!(stage.ask_in(Mode::Collaborative).await.took <= ms(300));
+    let stage = Stage::new(vec![
+        Scripted::new("gemini", vec![Act::Fail(ErrorCode::Internal)]),
+        Scripted::new("claude", cancelled),
+    ]);
+    assert!(stage.ask_in(Mode::Fallback).await.took <= ms(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_deadline_what_was_shown_stands() {
+    let stage =
+        by_preference(vec![Scripted::new("gemini", breaks_off()), Scripted::new("claude", vec![Act::Hang])]);
+    let told = stage.ask_in(Mode::Collaborative).await;
+    assert_eq!(
+        (told.answer().text.as_str(), told.answer().finish_reason),
+        ("The capital of ", FinishReason::Deadline)
+    );
 }
 
 #[tokio::test(start_paused = true)]

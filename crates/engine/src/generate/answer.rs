@@ -24,6 +24,8 @@ pub(super) struct Answer {
     n_held: usize,
     /// How many it held from the beginning.
     n_cached: usize,
+    /// Whether its prompt shared steps with others.
+    is_read_in_company: bool,
     decoding: Decoding,
 }
 
@@ -38,7 +40,7 @@ pub(super) struct NewAnswer {
 
 impl NewAnswer {
     pub(super) fn new(text: &Arc<TextModel>, plan: Plan, request: &GenerateRequest) -> Self {
-        let Plan { prompt, n_answer, sampler, limits, state } = plan;
+        let Plan { prompt, n_answer, sampler, limits, state, reuse: _ } = plan;
         let max_tokens = limits.max_tokens;
         let mut decoding = Decoding::new(Arc::clone(text), limits, sampler, &request.stop, state);
         let mut ended = None;
@@ -63,11 +65,6 @@ impl NewAnswer {
         self.ended.map(|reason| summary(reason, self.prompt.len(), 0, &self.decoding, clock))
     }
 
-    /// What is read before its first token.
-    pub(super) fn prompt(&self) -> &[u32] {
-        &self.prompt
-    }
-
     /// The most tokens that its sequence will hold.
     pub(super) fn n_tokens(&self) -> usize {
         self.prompt.len() + self.max_tokens as usize
@@ -84,7 +81,20 @@ impl NewAnswer {
     ) -> Answer {
         let Self { prompt: tokens, decoding, .. } = self;
         let n_prompt = tokens.len();
-        Answer { id, cancel, clock, sequence, tokens, n_prompt, n_held: n_cached, n_cached, decoding }
+        let is_read_in_company = false;
+        let n_held = n_cached;
+        Answer {
+            id,
+            cancel,
+            clock,
+            sequence,
+            tokens,
+            n_prompt,
+            n_held,
+            n_cached,
+            is_read_in_company,
+            decoding,
+        }
     }
 }
 
@@ -92,6 +102,16 @@ impl Answer {
     /// What its sequence holds.
     pub(super) fn held(&self) -> &[u32] {
         &self.tokens[..self.n_held]
+    }
+
+    /// Its prompt shares a step with others.
+    pub(super) fn read_in_company(&mut self) {
+        self.is_read_in_company = true;
+    }
+
+    /// Whether the time that its prompt took says how fast prompts are read.
+    pub(super) fn was_read_alone(&self) -> bool {
+        !self.is_read_in_company
     }
 
     /// Tokens of the prompt that are still to be read.

@@ -139,11 +139,12 @@ impl Engine {
             return Err(EngineError::DeadlineBeforeFirstToken);
         }
         let plan = self.plan(request, clock.time_left())?;
+        let reuse = plan.reuse;
         let answer = NewAnswer::new(&self.text, plan, request);
         emit(answer.started());
         let end = answer.end(&clock);
         if end.is_none() {
-            let (sequence, n_cached) = self.open(answer.prompt(), answer.n_tokens())?;
+            let (sequence, n_cached) = self.open(reuse, answer.n_tokens())?;
             self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence, n_cached));
         }
         Ok(end)
@@ -258,10 +259,11 @@ impl Engine {
         for sequence in superfluous {
             self.backend.close(sequence);
         }
+        self.keep_within_bound();
         if let Ok(summary) = &end
             && answer.clock.was_prefilled()
         {
-            self.speed.record(&summary.usage, &summary.timings);
+            self.speed.record(&summary.usage, &summary.timings, answer.was_read_alone());
         }
         report(&answer.id, Report::Ended(end));
     }
@@ -322,6 +324,11 @@ impl Engine {
                 let n_prompt: usize = shares.iter().map(|share| share.n_prompt).sum();
                 let n_decoding = shares.iter().filter(|share| share.n_prompt == 0).count();
                 self.prefill.record(n_decoding, n_prompt, began.elapsed());
+                if shares.len() > 1 {
+                    for share in shares.iter().filter(|share| share.n_prompt > 0) {
+                        self.running[share.place].read_in_company();
+                    }
+                }
                 self.hand_out(&shares, began, report)
             }
             // They try again in the next step.

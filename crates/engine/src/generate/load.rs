@@ -1,7 +1,7 @@
 //! From a checkpoint to a model that answers.
 
 use super::engine::{Engine, EngineConfig};
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cpu::CpuBackend;
 use crate::text::TextModel;
@@ -87,7 +87,9 @@ pub fn load(
     engine.warm_up()?;
     for system in &options.system_prompts {
         match engine.read_ahead(system) {
-            Err(EngineError::Backend(error)) => return Err(error.into()),
+            Err(EngineError::Backend(error)) if !matches!(error, BackendError::OutOfMemory { .. }) => {
+                return Err(error.into());
+            }
             // A template that refuses it refuses the questions too, and says so to those who ask them.
             Err(error) => tracing::warn!(%error, "the system prompt cannot be read ahead"),
             Ok(()) => {}

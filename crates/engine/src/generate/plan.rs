@@ -2,6 +2,7 @@
 
 use super::decoding::Limits;
 use super::engine::Engine;
+use super::prefix_cache::Match;
 use super::sampler::Sampler;
 use crate::EngineError;
 use crate::text::{ContinuedPrompt, Prompt, ThinkingState};
@@ -18,12 +19,14 @@ pub(super) struct Plan {
     pub(super) sampler: Sampler,
     pub(super) limits: Limits,
     pub(super) state: ThinkingState,
+    /// A sequence that holds the beginning of the prompt already.
+    pub(super) reuse: Option<Match>,
 }
 
 impl Engine {
     /// Decides everything about a request that does not need the backend.
     pub(super) fn plan(
-        &self,
+        &mut self,
         request: &GenerateRequest,
         time_left: Option<Duration>,
     ) -> Result<Plan, EngineError> {
@@ -54,7 +57,9 @@ impl Engine {
                 message: "`messages` must make a prompt of at least one token, got none".into(),
             });
         }
-        let max_tokens = self.budget(prompt.ids.len(), n_answer, request, time_left)?;
+        let reuse = self.longest_match(&prompt.ids);
+        let n_cached = reuse.map_or(0, |found| found.n_tokens);
+        let max_tokens = self.budget(prompt.ids.len(), n_cached, n_answer, request, time_left)?;
         let before_answer = &prompt.ids[..prompt.ids.len() - n_answer];
         Ok(Plan {
             sampler: Sampler::new(sampling, before_answer, Arc::clone(&self.unknown_ids)),
@@ -65,6 +70,7 @@ impl Engine {
                 top_logprobs: request.top_logprobs,
             },
             state: prompt.state,
+            reuse,
             prompt: prompt.ids,
             n_answer,
         })
@@ -88,6 +94,7 @@ impl Engine {
     fn budget(
         &self,
         prompt_tokens: usize,
+        n_cached: usize,
         n_answer: usize,
         request: &GenerateRequest,
         time_left: Option<Duration>,
@@ -98,10 +105,10 @@ impl Engine {
         let wanted = request.max_tokens.map_or(1, left_of);
         let n_prompt = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
         let context_left = context_tokens.saturating_sub(n_prompt);
-        if context_left < wanted.max(1) {
+        if context_left < wanted {
             return Err(EngineError::ContextExceeded {
                 prompt_tokens: n_prompt,
-                max_tokens: wanted.max(1),
+                max_tokens: wanted,
                 context_tokens,
             });
         }
@@ -109,8 +116,8 @@ impl Engine {
             Some(max_tokens) => left_of(max_tokens),
             None if left_of(request.default_max_tokens) == 0 => 0,
             None => {
-                let for_decode =
-                    time_left.map(|left| left.saturating_sub(self.speed.expected_prefill(prompt_tokens)));
+                let for_decode = time_left
+                    .map(|left| left.saturating_sub(self.speed.expected_prefill(prompt_tokens - n_cached)));
                 let speed = self.speed.decode_tokens_per_s();
                 token_budget(left_of(request.default_max_tokens), context_left, for_decode, speed)
             }

@@ -52,6 +52,11 @@ impl PrefixCache {
         self.n_tokens
     }
 
+    /// The most tokens that it holds.
+    pub(super) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
     /// Whether it holds nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.root.children.is_empty()

@@ -20,7 +20,8 @@ impl Engine {
         // What comes before any question is what two different ones have in common.
         let (one, other) = (with("A")?, with("B")?);
         let tokens = &one[..shared_len(&one, &other)];
-        if tokens.is_empty() {
+        let context_tokens = self.config.info.context_tokens as usize;
+        if tokens.is_empty() || tokens.len() > self.cache.max_tokens() || tokens.len() >= context_tokens {
             return Ok(());
         }
         let sequence = self.backend.open(tokens.len())?;
@@ -43,13 +44,9 @@ impl Engine {
         Ok(computed?)
     }
 
-    /// A sequence for a prompt, and how many of its tokens it holds already: what ended answers have left, or what
-    /// others hold that are under way.
-    pub(super) fn open(
-        &mut self,
-        prompt: &[u32],
-        max_tokens: usize,
-    ) -> Result<(SequenceId, usize), BackendError> {
+    /// The sequence that shares the longest beginning with a prompt: what ended answers have left, or what others hold
+    /// that are under way.
+    pub(super) fn longest_match(&mut self, prompt: &[u32]) -> Option<Match> {
         // The last token is always computed: its logits are what the answer begins with.
         let reusable = &prompt[..prompt.len() - 1];
         let under_way = self
@@ -57,9 +54,17 @@ impl Engine {
             .iter()
             .map(|answer| Match { sequence: answer.sequence, n_tokens: shared_len(answer.held(), reusable) });
         let best = under_way.chain(self.cache.longest(reusable)).max_by_key(|found| found.n_tokens);
-        let best = best.filter(|found| found.n_tokens > 0);
+        best.filter(|found| found.n_tokens > 0)
+    }
+
+    /// A sequence that begins like `reuse`, and how many tokens it holds already.
+    pub(super) fn open(
+        &mut self,
+        reuse: Option<Match>,
+        max_tokens: usize,
+    ) -> Result<(SequenceId, usize), BackendError> {
         loop {
-            let opened = match best {
+            let opened = match reuse {
                 Some(Match { sequence, n_tokens }) if self.backend.len(sequence).is_some() => {
                     self.backend.fork(sequence, n_tokens, max_tokens).map(|fork| (fork, n_tokens))
                 }
@@ -68,6 +73,19 @@ impl Engine {
             match opened {
                 Err(BackendError::OutOfMemory { .. }) if self.make_room() => {}
                 opened => return opened,
+            }
+        }
+    }
+
+    /// Gives up what was not used for longest, until what is kept fits its bound. The tree counts tokens; what they take
+    /// depends on how the backend shares and rounds.
+    pub(super) fn keep_within_bound(&mut self) {
+        let held: usize = self.running.iter().map(|answer| answer.held().len()).sum();
+        let of_running = (held as u64).saturating_mul(self.backend.kv_bytes_per_token());
+        while self.backend.kv_bytes().saturating_sub(of_running) > self.config.prefix_cache_bytes {
+            match self.cache.evict() {
+                Some(sequence) => self.backend.close(sequence),
+                None => break,
             }
         }
     }

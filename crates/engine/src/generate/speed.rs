@@ -7,6 +7,8 @@ use std::time::Duration;
 const NEW_SHARE: f64 = 0.3;
 /// Fewer generated tokens measure the clock more than the model.
 const MIN_DECODED_TOKENS: u32 = 4;
+/// Fewer prompt tokens take as long as a step does, however few they are.
+const MIN_READ_TOKENS: u32 = 16;
 
 /// Moving averages of the speeds of past generations.
 #[derive(Debug, Default, Clone, Copy)]
@@ -16,9 +18,13 @@ pub(super) struct SpeedMeter {
 }
 
 impl SpeedMeter {
-    /// Takes a finished generation into account.
-    pub(super) fn record(&mut self, usage: &Usage, timings: &Timings) {
-        if let Some(rate) = timings.prefill_tokens_per_s(usage) {
+    /// Takes a finished generation into account; the time of its prompt only when it was read alone and long enough.
+    pub(super) fn record(&mut self, usage: &Usage, timings: &Timings, was_read_alone: bool) {
+        let n_read = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
+        if was_read_alone
+            && n_read >= MIN_READ_TOKENS
+            && let Some(rate) = timings.prefill_tokens_per_s(usage)
+        {
             self.prefill_tokens_per_s = Some(blend(self.prefill_tokens_per_s, rate, NEW_SHARE));
         }
         if usage.completion_tokens >= MIN_DECODED_TOKENS
@@ -60,13 +66,17 @@ mod tests {
         let usage = Usage { prompt_tokens: 100, completion_tokens: 11, ..Usage::default() };
         let timings =
             Timings { prefill: Duration::from_secs(1), decode: Duration::from_secs(2), ..Timings::default() };
-        meter.record(&usage, &timings);
+        meter.record(&usage, &timings, true);
         assert_eq!(meter.decode_tokens_per_s(), Some(5.0));
         assert_eq!(meter.expected_prefill(200), Duration::from_secs(2));
         let faster = Timings { decode: Duration::from_secs(1), ..timings };
-        meter.record(&usage, &faster);
+        meter.record(&usage, &faster, true);
         assert_eq!(meter.decode_tokens_per_s(), Some(6.5));
-        meter.record(&Usage { completion_tokens: 2, ..usage }, &faster);
+        meter.record(&Usage { completion_tokens: 2, ..usage }, &faster, true);
         assert_eq!(meter.decode_tokens_per_s(), Some(6.5));
+        let slow = Timings { prefill: Duration::from_secs(60), ..timings };
+        meter.record(&usage, &slow, false);
+        meter.record(&Usage { cached_tokens: 99, ..usage }, &slow, true);
+        assert_eq!(meter.expected_prefill(200), Duration::from_secs(2), "company and the cache do not show");
     }
 }

@@ -157,3 +157,16 @@ fn a_system_prompt_is_computed_before_the_first_question() {
     assert_eq!(usage.cached_tokens as usize, ahead);
     assert!(usage.prompt_tokens as usize > ahead);
 }
+
+#[test]
+fn the_bound_is_one_of_memory_and_not_of_tokens_counted_once() {
+    // This backend shares nothing between sequences that begin alike.
+    let (mut engine, seen) = echo_that_keeps(64, 300);
+    let mut told = Told::default();
+    for n in 0..20 {
+        let usage = run(&mut engine, &mut told, &asking(&format!("r{n}"), &format!("{STORY} {n}"), 3));
+        let n_kept = seen.borrow().open.len();
+        assert!(n_kept * usage.prompt_tokens as usize <= 300, "{n_kept} of {} tokens", usage.prompt_tokens);
+        assert!(n == 0 || usage.cached_tokens > 20);
+    }
+}
