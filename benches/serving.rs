@@ -10,7 +10,7 @@ mod tables;
 use boca_core::{ChatMessage, GenerateRequest, SamplingOverrides, Usage};
 use boca_engine::generate::{EngineOptions, load};
 use boca_engine::{CancelToken, Generator, ModelSource, Report};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tables::{median, ms, print_table};
 
@@ -38,7 +38,7 @@ fn main() {
     let mut engine = model(0);
     println!("{}, {}", engine.info().name, engine.info().backend);
     throughput(engine.as_mut());
-    gaps(engine.as_mut());
+    gaps(engine.as_mut(), &ends(&source));
     cancellation(engine.as_mut());
     drop(engine);
     first_token(&model);
@@ -59,6 +59,13 @@ fn asking(id: usize, question: String, max_tokens: u32) -> GenerateRequest {
             Duration::from_secs(3600),
         )
     }
+}
+
+/// The tokens that end an answer.
+fn ends(source: &Path) -> Vec<u32> {
+    let text = std::fs::read_to_string(source.join("generation_config.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    serde_json::from_value(json["eos_token_id"].clone()).unwrap()
 }
 
 /// A question of about so many tokens that begins like no other.
@@ -128,12 +135,14 @@ fn throughput(engine: &mut dyn Generator) {
 }
 
 /// The time between two tokens of a stream, alone and while a long prompt is read.
-fn gaps(engine: &mut dyn Generator) {
+fn gaps(engine: &mut dyn Generator, ends: &[u32]) {
     let context = engine.info().context_tokens as usize;
     let n_words = (context / 2).min(20_000);
     let mut rows = Vec::new();
     for round in 0..3 {
-        begin(engine, &asking(2 * round, "Tell me everything.".into(), 256));
+        let mut endless = asking(2 * round, "Tell me everything.".into(), context as u32 / 2);
+        endless.sampling.logit_bias = Some(ends.iter().map(|end| (*end, -100.0)).collect());
+        let cancel = begin(engine, &endless);
         for _ in 0..8 {
             step(engine);
         }
@@ -163,6 +172,7 @@ fn gaps(engine: &mut dyn Generator) {
             ratio(at(95)),
             ratio(at(100)),
         ]);
+        cancel.cancel();
         run_out(engine);
     }
     let title =

@@ -193,11 +193,18 @@ fn tell_of_opening(report: &OpenReport) {
     }
 }
 
+/// Every request that is served at the same time may have a call to one actor, and one to take it back.
+fn mailbox_capacity(max_concurrent_requests: usize) -> usize {
+    const LEAST: usize = 64;
+    max_concurrent_requests.saturating_mul(2).max(LEAST)
+}
+
 fn actors_options(settings: &Settings, factory: GeneratorFactory) -> ActorsOptions {
     ActorsOptions {
         supervision: supervision(&settings.supervision),
         queue_limit: settings.model.queue_limit,
         max_running: settings.model.max_running,
+        mailbox_capacity: mailbox_capacity(settings.daemon.max_concurrent_requests),
         fusion: settings.fusion.clone(),
         ..ActorsOptions::new(factory)
     }
@@ -289,4 +296,16 @@ async fn drain(running: Running, grace: Duration) -> Result<(), DaemonError> {
     drop(chat);
     store.close().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_actor_refuses_what_the_daemon_has_let_in() {
+        for most in [1, 64, 512, usize::MAX] {
+            assert!(mailbox_capacity(most) >= most.max(64));
+        }
+    }
 }
