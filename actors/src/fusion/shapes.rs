@@ -99,7 +99,6 @@ impl Conductor {
                 return Ok(Ok(()));
             }
             if !self.parts[place].is_working() {
-                // It may have ended before anybody waited for it.
                 self.reject_if_empty(place);
                 let failure = self.parts[place].trace.failure.clone();
                 return Ok(Err(failure.unwrap_or_else(|| {
@@ -113,13 +112,6 @@ impl Conductor {
                     self.parts[place].reject(failure.clone());
                     self.out.source(&self.parts[place].trace);
                     return Ok(Err(failure));
-                }
-                Happened::News(at, News::Failed(failure)) if at == place => return Ok(Err(failure)),
-                Happened::News(at, News::Finished) if at == place && self.reject_if_empty(place) => {
-                    let failure = self.parts[place].trace.failure.clone();
-                    return Ok(Err(failure.unwrap_or_else(|| {
-                        Failure::new(ErrorCode::ProviderFailed, "its answer was empty")
-                    })));
                 }
                 Happened::News(..) => {}
             }

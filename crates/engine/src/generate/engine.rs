@@ -117,8 +117,7 @@ impl Engine {
         let first = self.config.defaults.eos_token_ids.first().copied().unwrap_or(0);
         let sequence = self.backend.open(1)?;
         let chunk = Chunk { sequence, tokens: &[first], logits: LogitsOf::Last };
-        let computed =
-            self.backend.launch(&[chunk]).and_then(|ticket| self.backend.collect(ticket, &mut self.logits));
+        let computed = self.compute_one(chunk);
         self.backend.close(sequence);
         computed?;
         match self.logits.values.iter().position(|logit| !logit.is_finite()) {
@@ -195,6 +194,12 @@ impl Engine {
         shares.filter(|share| share.n_prompt > 0 || self.running[share.place].is_decoding()).collect()
     }
 
+    /// A step of one sequence.
+    pub(super) fn compute_one(&mut self, chunk: Chunk<'_>) -> Result<(), BackendError> {
+        let ticket = self.backend.launch(&[chunk])?;
+        self.backend.collect(ticket, &mut self.logits)
+    }
+
     fn compute(&mut self, shares: &[Share]) -> Result<(), BackendError> {
         let chunk = |share: &Share| {
             let answer = &self.running[share.place];
@@ -251,15 +256,11 @@ impl Engine {
 
     fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
         let answer = self.running.remove(place);
-        // What a failed step has left in a sequence is not known.
-        let superfluous = match &end {
-            Ok(_) => self.cache.insert(answer.held(), answer.sequence),
-            Err(_) => vec![answer.sequence],
-        };
-        for sequence in superfluous {
-            self.backend.close(sequence);
+        match &end {
+            Ok(_) => self.keep(answer.held(), answer.sequence),
+            // What a failed step has left in a sequence is not known.
+            Err(_) => self.backend.close(answer.sequence),
         }
-        self.keep_within_bound();
         if let Ok(summary) = &end
             && answer.clock.was_prefilled()
         {

@@ -25,21 +25,12 @@ impl Engine {
             return Ok(());
         }
         let sequence = self.backend.open(tokens.len())?;
-        let mut computed = Ok(());
-        for tokens in tokens.chunks(self.config.prefill_chunk_tokens.max(1)) {
-            let chunk = Chunk { sequence, tokens, logits: LogitsOf::None };
-            let step = self.backend.launch(&[chunk]);
-            computed = step.and_then(|ticket| self.backend.collect(ticket, &mut self.logits));
-            if computed.is_err() {
-                break;
-            }
-        }
-        let superfluous = match &computed {
-            Ok(()) => self.cache.insert(tokens, sequence),
-            Err(_) => vec![sequence],
-        };
-        for sequence in superfluous {
-            self.backend.close(sequence);
+        let mut chunks = tokens.chunks(self.config.prefill_chunk_tokens.max(1));
+        let computed = chunks
+            .try_for_each(|tokens| self.compute_one(Chunk { sequence, tokens, logits: LogitsOf::None }));
+        match &computed {
+            Ok(()) => self.keep(tokens, sequence),
+            Err(_) => self.backend.close(sequence),
         }
         Ok(computed?)
     }
@@ -77,9 +68,17 @@ impl Engine {
         }
     }
 
+    /// Keeps a sequence that holds these tokens, as far as there is room.
+    pub(super) fn keep(&mut self, held: &[u32], sequence: SequenceId) {
+        for superfluous in self.cache.insert(held, sequence) {
+            self.backend.close(superfluous);
+        }
+        self.keep_within_bound();
+    }
+
     /// Gives up what was not used for longest, until what is kept fits its bound. The tree counts tokens; what they take
     /// depends on how the backend shares and rounds.
-    pub(super) fn keep_within_bound(&mut self) {
+    fn keep_within_bound(&mut self) {
         let held: usize = self.running.iter().map(|answer| answer.held().len()).sum();
         let of_running = (held as u64).saturating_mul(self.backend.kv_bytes_per_token());
         while self.backend.kv_bytes().saturating_sub(of_running) > self.config.prefix_cache_bytes {

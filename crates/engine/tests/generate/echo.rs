@@ -1,7 +1,7 @@
 //! A backend whose tokens follow from the tokens before them, and what tests ask of engines over it.
 
-use crate::scripted::{CONTEXT_TOKENS, VOCAB_SIZE, id, request, text_model};
-use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, ModelInfo};
+use crate::scripted::{VOCAB_SIZE, id, request, small_model, text_model};
+use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary};
 use boca_engine::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId, Ticket};
 use boca_engine::checkpoint::GenerationDefaults;
 use boca_engine::generate::{Engine, EngineConfig, EngineOptions, load};
@@ -116,12 +116,7 @@ pub(crate) fn echo_that_keeps(
     let seen = Rc::new(RefCell::new(Seen::default()));
     let backend = Echo { seen: Rc::clone(&seen), ..Echo::default() };
     let config = EngineConfig {
-        info: ModelInfo {
-            vocab_size: VOCAB_SIZE as u32,
-            context_tokens: CONTEXT_TOKENS,
-            kv_bytes_per_token: 1,
-            ..ModelInfo::unknown("echo")
-        },
+        info: small_model("echo"),
         defaults: GenerationDefaults {
             eos_token_ids: vec![id("<|endoftext|>")],
             ..GenerationDefaults::default()

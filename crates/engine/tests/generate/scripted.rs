@@ -110,6 +110,16 @@ impl Backend for ScriptedBackend {
     }
 }
 
+/// What the backends of these tests pretend to be.
+pub(crate) fn small_model(name: &str) -> ModelInfo {
+    ModelInfo {
+        vocab_size: VOCAB_SIZE as u32,
+        context_tokens: CONTEXT_TOKENS,
+        kv_bytes_per_token: 1,
+        ..ModelInfo::unknown(name)
+    }
+}
+
 pub(crate) fn text_model() -> TextModel {
     let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo-model");
     let read = |file: &str| std::fs::read(demo.join(file)).unwrap();
@@ -182,12 +192,7 @@ impl Scripted {
             poison,
         };
         let config = EngineConfig {
-            info: ModelInfo {
-                vocab_size: VOCAB_SIZE as u32,
-                context_tokens: CONTEXT_TOKENS,
-                kv_bytes_per_token: 1,
-                ..ModelInfo::unknown("scripted")
-            },
+            info: small_model("scripted"),
             defaults: GenerationDefaults {
                 sampling: SamplingOverrides::default(),
                 eos_token_ids: vec![id("<|endoftext|>"), id("<|user|>"), id("<|observation|>")],
