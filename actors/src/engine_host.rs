@@ -105,7 +105,8 @@ pub(crate) trait EngineHost: fmt::Debug + Send + Sync {
 mod tests {
     use super::*;
     use boca_core::{
-        ChatMessage, FinishReason, LoadPhase, SamplingOverrides, Timings, TokenLogprob, TopLogprob, Usage,
+        ChatMessage, FinishReason, LoadPhase, PreparedPrompt, SamplingOverrides, ThinkingState, Timings,
+        TokenLogprob, TopLogprob, Usage,
     };
     use std::fmt::Debug;
 
@@ -128,6 +129,12 @@ mod tests {
             stop: vec!["\n".into()],
             top_logprobs: Some(2),
             time_left: Duration::from_millis(1500),
+            prepared: Some(PreparedPrompt {
+                ids: vec![7],
+                n_answer: 0,
+                state: ThinkingState::Undecided,
+                text_files: u64::MAX,
+            }),
         });
         for command in [
             EngineCommand::Generate { request, waited: Duration::from_micros(7) },

@@ -51,6 +51,7 @@ impl Conductor {
             stop: Vec::new(),
             top_logprobs: None,
             time_left: limit,
+            prepared: None,
         };
         let deadline = self.question.deadline.min(now() + limit);
         let place = self.ask_helper(source, request, SourceRole::Judge, deadline);

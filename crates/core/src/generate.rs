@@ -33,6 +33,34 @@ pub struct GenerateRequest {
     pub top_logprobs: Option<u8>,
     /// How long the whole generation may take, counted from the moment it is handed to the engine.
     pub time_left: Duration,
+    /// The prompt, when somebody has rendered and tokenised it already. An engine whose text files are others makes its
+    /// own.
+    pub prepared: Option<PreparedPrompt>,
+}
+
+/// The tokens of a request's messages, made where no weights are needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedPrompt {
+    /// All that is computed before the first token, the answer so far included.
+    pub ids: Vec<u32>,
+    /// How many of the last ids are the answer so far.
+    pub n_answer: usize,
+    /// Where the generation begins.
+    pub state: ThinkingState,
+    /// Which tokenizer and template made it.
+    pub text_files: u64,
+}
+
+/// Where in a model's text a place lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThinkingState {
+    /// Nothing but white space yet: either may follow.
+    Undecided,
+    /// Inside the thinking.
+    Reasoning,
+    /// In the answer.
+    Answer,
 }
 
 impl GenerateRequest {
@@ -55,6 +83,7 @@ impl GenerateRequest {
             stop: Vec::new(),
             top_logprobs: None,
             time_left,
+            prepared: None,
         }
     }
 }

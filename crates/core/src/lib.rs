@@ -28,8 +28,8 @@ pub use chat::{ChatMessage, Role, ToolCall};
 pub use deadline::token_budget;
 pub use error::{ErrorCode, Failure, Retry};
 pub use generate::{
-    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GenerationUpdate, Timings,
-    TokenLogprob, TopLogprob, Usage,
+    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GenerationUpdate, PreparedPrompt,
+    ThinkingState, Timings, TokenLogprob, TopLogprob, Usage,
 };
 pub use ids::{InvalidId, RequestId, SessionId};
 pub use mode::{Effort, Mode, Strategy};

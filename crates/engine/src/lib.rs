@@ -29,9 +29,11 @@ pub mod text;
 mod error;
 mod generator;
 mod one_by_one;
+mod prompts;
 mod source;
 
 pub use error::EngineError;
 pub use generator::{CancelToken, Generator, GeneratorFactory, Report, ReportSink};
 pub use one_by_one::{OneByOne, SoloModel};
+pub use prompts::{PromptMaker, PromptMakerFactory};
 pub use source::{EmbeddedCheckpoint, EmbeddedFile, ModelSource};

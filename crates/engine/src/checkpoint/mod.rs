@@ -84,6 +84,31 @@ impl Checkpoint {
     }
 }
 
+/// What of a checkpoint it takes to make prompts.
+#[derive(Debug)]
+pub struct CheckpointText {
+    /// Tokenizer and chat template.
+    pub text: TextFiles,
+    /// What the checkpoint recommends for generating.
+    pub defaults: GenerationDefaults,
+    /// The longest context that the model knows.
+    pub context_tokens: u32,
+}
+
+impl CheckpointText {
+    /// Opens and checks the small files; the weights need not even be there.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`].
+    pub fn open(source: &ModelSource) -> Result<Self, CheckpointError> {
+        let files = CheckpointFiles::of(source)?;
+        let (config, _) = read_config(&files)?;
+        let defaults = read_generation_defaults(&files, &config.eos_token_ids, config.vocab_size)?;
+        let context_tokens = u32::try_from(config.max_position_embeddings).unwrap_or(u32::MAX);
+        Ok(Self { text: TextFiles::open(&files)?, defaults, context_tokens })
+    }
+}
+
 impl CheckpointWeights {
     /// Opens and checks config and weights; tokenizer and template may be absent (tests, `boca model verify`).
     ///

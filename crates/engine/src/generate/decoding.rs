@@ -5,8 +5,8 @@
 use super::logprobs::logprobs;
 use super::sampler::{BadLogit, Sampler};
 use super::seam::Seam;
-use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter, ThinkingState};
-use boca_core::{FinishReason, GenerationEvent};
+use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter};
+use boca_core::{FinishReason, GenerationEvent, ThinkingState};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use super::speed::SpeedMeter;
 use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
 use crate::checkpoint::{CheckpointError, GenerationDefaults};
 use crate::generator::{Report, ReportSink};
+use crate::prompts::PromptMaker;
 use crate::text::TextModel;
 use crate::{CancelToken, EngineError, Generator};
 use boca_core::{FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, ModelInfo, RequestId};
@@ -40,6 +41,7 @@ pub struct EngineConfig {
 pub struct Engine {
     pub(super) backend: Box<dyn Backend>,
     pub(super) text: Arc<TextModel>,
+    pub(super) prompts: PromptMaker,
     pub(super) config: EngineConfig,
     pub(super) unknown_ids: Arc<[u32]>,
     pub(super) speed: SpeedMeter,
@@ -94,10 +96,12 @@ impl Engine {
         }
         let unknown_ids = (0..vocab_size).filter(|id| !text.tokenizer().knows(*id)).collect();
         let cache_tokens = config.prefix_cache_bytes / backend.kv_bytes_per_token().max(1);
+        let text = Arc::new(text);
         Ok(Self {
+            prompts: PromptMaker::new(Arc::clone(&text), config.defaults.clone(), config.info.context_tokens),
             cache: PrefixCache::new(usize::try_from(cache_tokens).unwrap_or(usize::MAX)),
             backend,
-            text: Arc::new(text),
+            text,
             prefill: PrefillBudget::new(config.prefill_chunk_tokens),
             config,
             unknown_ids,

@@ -22,5 +22,5 @@ pub use detokenizer::Detokenizer;
 pub use model::{ContinuedPrompt, Prompt, TextModel};
 pub use stop::{StopStrings, StopVerdict};
 pub use template::{ChatTemplate, Conversation, Rendered, TemplateError};
-pub use thinking::{Part, THINK_CLOSE, THINK_OPEN, ThinkingSplitter, ThinkingState, split_thinking};
+pub use thinking::{Part, THINK_CLOSE, THINK_OPEN, ThinkingSplitter, split_thinking};
 pub use tokenizer::{AddedToken, Tokenizer, TokenizerError};

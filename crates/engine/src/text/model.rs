@@ -2,12 +2,13 @@
 
 use super::conversation::messages_to_json;
 use super::template::{ChatTemplate, Rendered, TemplateError};
-use super::thinking::{THINK_CLOSE, THINK_OPEN, ThinkingState};
+use super::thinking::{THINK_CLOSE, THINK_OPEN, state_after_prompt};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use crate::EngineError;
 use crate::checkpoint::CheckpointError;
-use boca_core::ChatMessage;
+use boca_core::{ChatMessage, ThinkingState};
 use serde_json::Value as Json;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Variables of `tokenizer_config.json` that templates may print.
 const VARIABLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
@@ -21,6 +22,7 @@ pub struct TextModel {
     think_close: Option<u32>,
     /// The tokens of `</think>`, to be fed when a thinking budget is spent.
     close_ids: Vec<u32>,
+    fingerprint: u64,
 }
 
 /// A conversation ready for the model.
@@ -49,7 +51,7 @@ impl TextModel {
     pub fn new(
         tokenizer_json: &[u8],
         tokenizer_config: &Json,
-        template: &str,
+        template_text: &str,
     ) -> Result<Self, CheckpointError> {
         let tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(bad_tokenizer)?;
         let variables = VARIABLES.iter().filter_map(|name| {
@@ -58,15 +60,24 @@ impl TextModel {
             Some(((*name).to_owned(), text.to_owned()))
         });
         let spellings = tokenizer.added_tokens().map(|token| token.spelling.as_str());
-        let template = ChatTemplate::new("chat_template.jinja", template, spellings, variables.collect())
-            .map_err(bad_template)?;
+        let template =
+            ChatTemplate::new("chat_template.jinja", template_text, spellings, variables.collect())
+                .map_err(bad_template)?;
         let think_open = tokenizer.added_id(THINK_OPEN);
         let think_close = tokenizer.added_id(THINK_CLOSE);
         let close_ids = match think_close {
             Some(id) => vec![id],
             None => tokenizer.encode_text(THINK_CLOSE).map_err(bad_tokenizer)?,
         };
-        Ok(Self { tokenizer, template, think_open, think_close, close_ids })
+        // Equal in every process of one binary, which is as far as it is compared.
+        let mut hasher = DefaultHasher::new();
+        (tokenizer_json, tokenizer_config.to_string(), template_text).hash(&mut hasher);
+        Ok(Self { tokenizer, template, think_open, think_close, close_ids, fingerprint: hasher.finish() })
+    }
+
+    /// Tells files that differ apart; holds for one build of boca.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// The tokenizer.
@@ -108,7 +119,7 @@ impl TextModel {
         let rendered = self.render(messages, tools_json, thinking)?;
         let ids = self.tokenizer.encode_prompt(&rendered).map_err(|error| invalid("messages", error))?;
         // In the disguised text only the template can have written a tag.
-        Ok(Prompt { ids, state: ThinkingState::after_prompt(&rendered.disguised) })
+        Ok(Prompt { ids, state: state_after_prompt(&rendered.disguised) })
     }
 
     /// The same without thinking, and with the beginning of the answer: the generation goes on from exactly there.
@@ -125,7 +136,7 @@ impl TextModel {
         let rendered = self.render(messages, tools_json, false)?;
         let mut before =
             self.tokenizer.encode_prompt(&rendered).map_err(|error| invalid("messages", error))?;
-        let state = ThinkingState::after_prompt(&rendered.disguised);
+        let state = state_after_prompt(&rendered.disguised);
         if state == ThinkingState::Reasoning {
             before.extend(&self.close_ids);
         }

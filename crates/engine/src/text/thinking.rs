@@ -4,33 +4,22 @@
 //! prompt; the state to begin with says so. Line ends around the tags belong to the format and are left out, as the
 //! chat templates leave them out when a past answer is given back.
 
+use boca_core::ThinkingState;
+
 /// The tags' spellings.
 pub const THINK_OPEN: &str = "<think>";
 /// See [`THINK_OPEN`].
 pub const THINK_CLOSE: &str = "</think>";
 
-/// Where a stream stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThinkingState {
-    /// Nothing but white space yet: either may follow.
-    Undecided,
-    /// Inside the thinking.
-    Reasoning,
-    /// In the answer.
-    Answer,
-}
-
-impl ThinkingState {
-    /// The state in which a generation begins after this prompt.
-    pub fn after_prompt(prompt: &str) -> Self {
-        let end = prompt.trim_end();
-        if end.ends_with(THINK_OPEN) {
-            Self::Reasoning
-        } else if end.ends_with(THINK_CLOSE) {
-            Self::Answer
-        } else {
-            Self::Undecided
-        }
+/// The state in which a generation begins after this prompt.
+pub(super) fn state_after_prompt(prompt: &str) -> ThinkingState {
+    let end = prompt.trim_end();
+    if end.ends_with(THINK_OPEN) {
+        ThinkingState::Reasoning
+    } else if end.ends_with(THINK_CLOSE) {
+        ThinkingState::Answer
+    } else {
+        ThinkingState::Undecided
     }
 }
 
@@ -251,9 +240,9 @@ mod tests {
 
     #[test]
     fn the_prompt_may_have_opened_or_closed_it() {
-        assert_eq!(ThinkingState::after_prompt("<|assistant|>\n<think></think>"), ThinkingState::Answer);
-        assert_eq!(ThinkingState::after_prompt("<|assistant|><think>\n"), ThinkingState::Reasoning);
-        assert_eq!(ThinkingState::after_prompt("<|assistant|>"), ThinkingState::Undecided);
+        assert_eq!(state_after_prompt("<|assistant|>\n<think></think>"), ThinkingState::Answer);
+        assert_eq!(state_after_prompt("<|assistant|><think>\n"), ThinkingState::Reasoning);
+        assert_eq!(state_after_prompt("<|assistant|>"), ThinkingState::Undecided);
         assert_eq!(run(ThinkingState::Reasoning, &["a</think>b"]), ("a".into(), "b".into()));
         assert_eq!(run(ThinkingState::Answer, &["\n<think>a"]), (String::new(), "<think>a".into()));
     }

@@ -6,6 +6,7 @@ mod continuing;
 mod demo;
 mod echo;
 mod prefixes;
+mod prepared;
 mod scripted;
 
 use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, SamplingOverrides};
