@@ -10,6 +10,7 @@ mod deadline;
 mod error;
 pub mod fusion;
 mod generate;
+mod generator_load;
 mod ids;
 mod mode;
 mod model;
@@ -31,6 +32,7 @@ pub use generate::{
     FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GenerationUpdate, PreparedPrompt,
     ThinkingState, Timings, TokenLogprob, TopLogprob, Usage,
 };
+pub use generator_load::GeneratorLoad;
 pub use ids::{InvalidId, RequestId, SessionId};
 pub use mode::{Effort, Mode, Strategy};
 pub use model::{LoadPhase, LoadProgress, ModelInfo, Quantization};

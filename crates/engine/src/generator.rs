@@ -1,7 +1,9 @@
 //! What the thread that owns an engine sees of it.
 
 use crate::EngineError;
-use boca_core::{GenerateRequest, GenerationEvent, GenerationSummary, LoadProgress, ModelInfo, RequestId};
+use boca_core::{
+    GenerateRequest, GenerationEvent, GenerationSummary, GeneratorLoad, LoadProgress, ModelInfo, RequestId,
+};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +48,13 @@ pub trait Generator {
 
     /// Requests that are under way.
     fn n_running(&self) -> usize;
+
+    /// What it is busy with, and what it has done so far. Costs no step, so it may be asked after each one.
+    fn load(&self) -> GeneratorLoad {
+        let n_running = u32::try_from(self.n_running()).unwrap_or(u32::MAX);
+        let kv_bytes_per_token = self.info().kv_bytes_per_token;
+        GeneratorLoad { n_running, kv_bytes_per_token, ..GeneratorLoad::default() }
+    }
 
     /// Takes a request on whose id no other one has; there has to be room for it. `accepted_at` is when the request
     /// was handed over: queue time and deadline count from there. Its end may be reported at once.
