@@ -95,6 +95,8 @@ pub(crate) struct ModelSettings {
     pub max_running: usize,
     /// Bytes of keys and values that are kept for prompts that begin alike.
     pub prefix_cache_bytes: u64,
+    /// Whether answers that repeat themselves over and over are ended.
+    pub loop_guard: bool,
     /// Requests that may wait for the model; further ones are answered with 429.
     pub queue_limit: usize,
 }
@@ -226,6 +228,7 @@ impl Settings {
             max_running: check.count("model.max_running", values.model.max_running, 1, 256)?,
             prefix_cache_bytes: check.size("model.prefix_cache", values.model.prefix_cache, 0, 1 << 40)?
                 as u64,
+            loop_guard: check.present("model.loop_guard", values.model.loop_guard)?,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
         let providers = configured_providers(&check, values.provider)?;

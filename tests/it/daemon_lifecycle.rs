@@ -120,7 +120,7 @@ fn a_stale_socket_is_replaced_and_nothing_else_is() {
 #[test]
 fn a_stop_lets_the_running_answer_end() {
     let home = Home::new();
-    home.write_config("[daemon]\ndrain_grace = \"10m\"\n");
+    home.write_config("[daemon]\ndrain_grace = \"10m\"\n[model]\nloop_guard = false\n");
     let daemon = Daemon::start(&home);
     let mut stream =
         EventStream::open(&daemon, &with(endless("Tell me something."), json!({ "max_tokens": 1500 })));

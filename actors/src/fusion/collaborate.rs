@@ -29,8 +29,8 @@ impl Conductor {
             Collected::Good(good) => good,
         };
         if good.is_empty() {
-            // A part of an answer that its provider's content rules allowed, when nobody has a whole one.
-            return match (0..self.parts.len()).find(|place| self.parts[*place].is_cut_by_content_rules()) {
+            // A part of an answer, as far as content rules or its repetitions allowed, when nobody has a whole one.
+            return match (0..self.parts.len()).find(|place| self.parts[*place].is_cut_short()) {
                 Some(place) => self.answer_from(place).await,
                 None => self.best_of_nothing(),
             };
@@ -85,7 +85,7 @@ impl Conductor {
                     Happened::News(place, News::Failed(_)) => collection.failed(place),
                     Happened::News(place, News::Finished) => {
                         let part = &self.parts[place];
-                        let is_whole = part.is_good() && !part.is_cut_by_content_rules();
+                        let is_whole = part.is_good() && !part.is_cut_short();
                         if self.reject_if_empty(place) || !is_whole {
                             collection.failed(place);
                         } else {

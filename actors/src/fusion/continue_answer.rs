@@ -13,8 +13,8 @@ impl Conductor {
         self.answer_from_lead(place).await
     }
 
-    /// The text of the part at `place` is the answer, unless it breaks off and nobody can go on: then the answer of
-    /// another who was asked takes its place, from the beginning.
+    /// The text of the part at `place` is the answer, unless it breaks off and nobody can go on, or repeats itself: then
+    /// the answer of another who was asked takes its place, from the beginning.
     pub(super) async fn answer_from_lead(&mut self, place: usize) -> Result<Answer, Stop> {
         let mut end = self.write_out(place).await;
         while let Err(Stop::Failed(failure)) = &end
@@ -52,16 +52,27 @@ impl Conductor {
         let order =
             self.order().into_iter().filter(|place| self.parts[*place].trace.role == SourceRole::Answer);
         let order: Vec<usize> = order.collect();
-        let whole = |place: &usize| self.parts[*place].is_good() && self.parts[*place].has_spoken();
+        let whole = |place: &usize| {
+            let part = &self.parts[*place];
+            part.is_good() && part.has_spoken() && !part.is_cut_short()
+        };
         let working = |place: &usize| self.parts[*place].is_working();
         order.iter().copied().find(whole).or_else(|| order.iter().copied().find(working))
     }
 
     /// Shows the text of the part at `place` as it comes, to its end. When it breaks off after some of it was shown,
     /// another goes on from exactly there, if there is one who can.
-    pub(super) async fn write_out(&mut self, place: usize) -> Result<Answer, Stop> {
-        self.show(place);
-        let Err(failure) = self.read_to_end(place).await? else { return Ok(self.answer(place)) };
+    pub(super) async fn write_out(&mut self, mut place: usize) -> Result<Answer, Stop> {
+        let failure = loop {
+            self.show(place);
+            match self.read_to_end(place).await? {
+                Err(failure) => break failure,
+                Ok(()) => match self.who_does_not_repeat(place).await? {
+                    Some(other) => place = other,
+                    None => return Ok(self.answer(place)),
+                },
+            }
+        };
         if self.shown.text.trim().is_empty() {
             return Err(Stop::Failed(failure));
         }
@@ -75,6 +86,22 @@ impl Conductor {
             return Err(Stop::Failed(failure));
         }
         self.continue_from(place, failure).await
+    }
+
+    /// Whose answer is better than that of the part at `place`, which said the same thing over and over.
+    async fn who_does_not_repeat(&mut self, place: usize) -> Result<Option<usize>, Stop> {
+        let part = &self.parts[place];
+        let reason = part.summary.as_ref().map(|summary| summary.finish_reason);
+        if reason != Some(FinishReason::Repetition) || part.trace.role != SourceRole::Answer {
+            return Ok(None);
+        }
+        self.because(format!("`{}` repeated itself over and over", self.parts[place].facts.name));
+        while let Some(survivor) = self.survivor() {
+            if self.until_spoken(survivor, None).await?.is_ok() {
+                return Ok(Some(survivor));
+            }
+        }
+        Ok(None)
     }
 
     /// Asks somebody to go on from what was shown.

@@ -105,10 +105,12 @@ impl Part {
         self.trace.state == SourceState::Finished
     }
 
-    /// Whether content rules cut it off after some of it was said.
-    pub(crate) fn is_cut_by_content_rules(&self) -> bool {
+    /// Whether it was cut off after some of it was said: by content rules, or because it repeated itself.
+    pub(crate) fn is_cut_short(&self) -> bool {
         let reason = self.summary.as_ref().map(|summary| summary.finish_reason);
-        self.is_good() && self.has_spoken() && reason == Some(FinishReason::ContentFilter)
+        self.is_good()
+            && self.has_spoken()
+            && matches!(reason, Some(FinishReason::ContentFilter | FinishReason::Repetition))
     }
 
     /// Whether it has said anything that can be shown.
@@ -228,6 +230,7 @@ impl Part {
             | FinishReason::Length
             | FinishReason::Deadline
             | FinishReason::ContentFilter
+            | FinishReason::Repetition
             | FinishReason::ToolCalls => SourceState::Finished,
         };
         self.summary = Some(summary);

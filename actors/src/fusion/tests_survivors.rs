@@ -139,6 +139,27 @@ async fn an_answer_that_content_rules_cut_counts_only_when_there_is_no_whole_one
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_repeats_itself_gives_way_to_another() {
+    let repeats = || {
+        vec![Act::Wait(50), Act::Say("and on and on"), Act::Wait(50), Act::Finish(FinishReason::Repetition)]
+    };
+    // Among equals, and as the lead whose text was shown already.
+    for is_lead in [false, true] {
+        let sources = |other| vec![Scripted::new("gemini", repeats()), Scripted::new("claude", other)];
+        let stage = |other| if is_lead { by_preference(sources(other)) } else { Stage::new(sources(other)) };
+        let told = stage(says(400, CANBERRA)).ask_in(Mode::Collaborative).await;
+        assert_eq!((told.answer().text.as_str(), told.answer().model_used.as_str()), (CANBERRA, "claude"));
+        assert_eq!(restarts(&told).len(), usize::from(is_lead));
+        let told =
+            stage(vec![Act::Wait(200), Act::Fail(ErrorCode::Internal)]).ask_in(Mode::Collaborative).await;
+        let answer = told.answer();
+        assert_eq!((answer.text.as_str(), answer.finish_reason), ("and on and on", FinishReason::Repetition));
+    }
+    let told = Stage::new(vec![Scripted::new("gemini", repeats())]).ask_in(Mode::Collaborative).await;
+    assert_eq!(told.answer().finish_reason, FinishReason::Repetition, "asked alone it is the answer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_survivor_that_was_cancelled_without_a_word_is_not_waited_for() {
     let cancelled = vec![Act::Wait(50), Act::Finish(FinishReason::Cancelled)];
     let stage = by_preference(vec![

@@ -159,7 +159,8 @@ pub struct ChatResponse {
     /// The same id as in the header `x-request-id` and in the log.
     pub request_id: String,
     /// `stop` (the model ended, or a stop text), `length` (token budget spent), `deadline`, `cancelled`,
-    /// `content_filter` (the provider's content rules ended it) or `tool_calls`.
+    /// `content_filter` (the provider's content rules ended it), `repetition` (the model said the same thing over and
+    /// over) or `tool_calls`.
     pub finish_reason: String,
     /// The stop text that ended the answer, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]

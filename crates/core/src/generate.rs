@@ -102,14 +102,23 @@ pub enum FinishReason {
     Cancelled,
     /// The provider's content rules ended it; the text so far is kept.
     ContentFilter,
+    /// The model repeated itself over and over; the text so far is kept.
+    Repetition,
     /// The model wants tools called.
     ToolCalls,
 }
 
 impl FinishReason {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Stop, Self::Length, Self::Deadline, Self::Cancelled, Self::ContentFilter, Self::ToolCalls];
+    pub const ALL: [Self; 7] = [
+        Self::Stop,
+        Self::Length,
+        Self::Deadline,
+        Self::Cancelled,
+        Self::ContentFilter,
+        Self::Repetition,
+        Self::ToolCalls,
+    ];
 
     /// The name on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -119,6 +128,7 @@ impl FinishReason {
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
             Self::ContentFilter => "content_filter",
+            Self::Repetition => "repetition",
             Self::ToolCalls => "tool_calls",
         }
     }

@@ -3,6 +3,7 @@
 //! It knows no backend and no clock, so that one loop can drive one answer or many.
 
 use super::logprobs::logprobs;
+use super::loop_guard::LoopGuard;
 use super::sampler::{BadLogit, Sampler};
 use super::seam::Seam;
 use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter};
@@ -21,6 +22,8 @@ pub(super) struct Limits {
     pub(super) eos_ids: Vec<u32>,
     /// Alternatives to report for each token; `None` reports nothing.
     pub(super) top_logprobs: Option<u8>,
+    /// Whether an answer that repeats itself is ended.
+    pub(super) ends_loops: bool,
 }
 
 /// What comes after a step.
@@ -47,6 +50,8 @@ pub(super) struct Decoding {
     tags_are_text: bool,
     /// Set while nothing has come after text that somebody else wrote.
     seam: Option<Seam>,
+    /// Watches for repetition, when somebody wants that.
+    loop_guard: Option<LoopGuard>,
     stop_sequence: Option<String>,
     completion_tokens: u32,
     reasoning_tokens: u32,
@@ -62,6 +67,7 @@ impl Decoding {
         state: ThinkingState,
     ) -> Self {
         let tags_are_text = text.think_open().is_none() || text.think_close().is_none();
+        let loop_guard = limits.ends_loops.then(LoopGuard::new);
         Self {
             text,
             limits,
@@ -72,6 +78,7 @@ impl Decoding {
             forced: VecDeque::new(),
             tags_are_text,
             seam: None,
+            loop_guard,
             stop_sequence: None,
             completion_tokens: 0,
             reasoning_tokens: 0,
@@ -140,9 +147,15 @@ impl Decoding {
             self.finish(emit);
             return Ok(Next::Done(FinishReason::Length));
         }
+        let is_looping = self.loop_guard.as_mut().is_some_and(|guard| guard.is_looping_after(id));
+        if is_looping && after != ThinkingState::Reasoning {
+            self.finish(emit);
+            return Ok(Next::Done(FinishReason::Repetition));
+        }
         let is_spent = self.limits.thinking_tokens.is_some_and(|most| self.reasoning_tokens >= most);
-        if is_spent && after == ThinkingState::Reasoning && self.forced.is_empty() {
+        if (is_spent || is_looping) && after == ThinkingState::Reasoning && self.forced.is_empty() {
             self.forced.extend(self.text.close_ids());
+            self.loop_guard.iter_mut().for_each(LoopGuard::forget);
         }
         Ok(Next::Feed(id))
     }

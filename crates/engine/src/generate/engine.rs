@@ -6,6 +6,7 @@
 
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
+use super::counters::Counters;
 use super::prefill_budget::PrefillBudget;
 use super::prefix_cache::PrefixCache;
 use super::sampler::BadLogit;
@@ -16,7 +17,9 @@ use crate::generator::{Report, ReportSink};
 use crate::prompts::PromptMaker;
 use crate::text::TextModel;
 use crate::{CancelToken, EngineError, Generator};
-use boca_core::{FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, ModelInfo, RequestId};
+use boca_core::{
+    FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GeneratorLoad, ModelInfo, RequestId,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +38,8 @@ pub struct EngineConfig {
     pub max_running: usize,
     /// Bytes of KV that are kept of what was computed, for prompts that begin alike; 0 keeps nothing.
     pub prefix_cache_bytes: u64,
+    /// Whether an answer that repeats itself over and over is ended, and thinking that does so is closed.
+    pub loop_guard: bool,
 }
 
 /// A loaded model over a backend.
@@ -51,6 +56,7 @@ pub struct Engine {
     /// In the order in which they came.
     pub(super) running: Vec<Answer>,
     pub(super) logits: Logits,
+    pub(super) counters: Counters,
 }
 
 impl std::fmt::Debug for Engine {
@@ -108,6 +114,7 @@ impl Engine {
             speed: SpeedMeter::default(),
             running: Vec::new(),
             logits: Logits::default(),
+            counters: Counters::default(),
         })
     }
 
@@ -148,6 +155,7 @@ impl Engine {
         let end = answer.end(&clock);
         if end.is_none() {
             let (sequence, n_cached) = self.open(reuse, answer.n_tokens())?;
+            self.counters.count_start(n_cached);
             self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence, n_cached));
         }
         Ok(end)
@@ -240,6 +248,7 @@ impl Engine {
             }
             row += 1;
         }
+        self.counters.generated_tokens += row as u64;
         ends
     }
 
@@ -260,6 +269,9 @@ impl Engine {
 
     fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
         let answer = self.running.remove(place);
+        if let Ok(summary) = &end {
+            self.counters.count_end(summary);
+        }
         match &end {
             Ok(_) => self.keep(answer.held(), answer.sequence),
             // What a failed step has left in a sequence is not known.
@@ -287,6 +299,10 @@ impl Generator for Engine {
         self.running.len()
     }
 
+    fn load(&self) -> GeneratorLoad {
+        self.current_load()
+    }
+
     fn begin(
         &mut self,
         request: &GenerateRequest,
@@ -294,6 +310,7 @@ impl Generator for Engine {
         cancel: &CancelToken,
         report: ReportSink<'_>,
     ) {
+        self.counters.requests += 1;
         let id: &RequestId = &request.id;
         let mut emit = |event| report(id, Report::Event(event));
         match self.try_begin(request, accepted_at, cancel, &mut emit) {
@@ -328,6 +345,7 @@ impl Engine {
             Ok(()) => {
                 let n_prompt: usize = shares.iter().map(|share| share.n_prompt).sum();
                 let n_decoding = shares.iter().filter(|share| share.n_prompt == 0).count();
+                self.counters.count_step(n_prompt);
                 self.prefill.record(n_decoding, n_prompt, began.elapsed());
                 if shares.len() > 1 {
                     for share in shares.iter().filter(|share| share.n_prompt > 0) {

@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub max_running: usize,
     /// Bytes of KV that are kept for prompts that begin alike; 0 keeps nothing.
     pub prefix_cache_bytes: u64,
+    /// Whether an answer that repeats itself over and over is ended.
+    pub loop_guard: bool,
     /// System prompts that are computed before the model counts as loaded.
     pub system_prompts: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Default for EngineOptions {
             prefill_chunk_tokens: 256,
             max_running: 4,
             prefix_cache_bytes: 1 << 30,
+            loop_guard: true,
             system_prompts: Vec::new(),
         }
     }
@@ -81,6 +84,7 @@ pub fn load(
         prefill_chunk_tokens: options.prefill_chunk_tokens,
         max_running: options.max_running,
         prefix_cache_bytes: options.prefix_cache_bytes,
+        loop_guard: options.loop_guard,
     };
     let mut engine = Engine::new(Box::new(backend), text, config)?;
     report(LoadPhase::WarmingUp, total, total);

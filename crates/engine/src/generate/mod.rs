@@ -2,10 +2,12 @@
 
 mod answer;
 mod clock;
+mod counters;
 mod decoding;
 mod engine;
 mod load;
 mod logprobs;
+mod loop_guard;
 mod plan;
 mod prefill_budget;
 mod prefix_cache;

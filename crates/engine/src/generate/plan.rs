@@ -44,6 +44,7 @@ impl Engine {
                 thinking_tokens: wishes.thinking_tokens,
                 eos_ids: self.config.defaults.eos_token_ids.clone(),
                 top_logprobs: request.top_logprobs,
+                ends_loops: self.config.loop_guard,
             },
             state,
             reuse,

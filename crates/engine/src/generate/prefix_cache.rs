@@ -47,7 +47,6 @@ impl PrefixCache {
     }
 
     /// Tokens that it holds, shared ones once.
-    #[cfg(test)]
     pub(super) fn n_tokens(&self) -> usize {
         self.n_tokens
     }

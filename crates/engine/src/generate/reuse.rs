@@ -79,14 +79,19 @@ impl Engine {
     /// Gives up what was not used for longest, until what is kept fits its bound. The tree counts tokens; what they take
     /// depends on how the backend shares and rounds.
     fn keep_within_bound(&mut self) {
-        let held: usize = self.running.iter().map(|answer| answer.held().len()).sum();
-        let of_running = (held as u64).saturating_mul(self.backend.kv_bytes_per_token());
-        while self.backend.kv_bytes().saturating_sub(of_running) > self.config.prefix_cache_bytes {
+        while self.kept_bytes() > self.config.prefix_cache_bytes {
             match self.cache.evict() {
                 Some(sequence) => self.backend.close(sequence),
                 None => break,
             }
         }
+    }
+
+    /// Bytes that answers under way do not account for.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let held: usize = self.running.iter().map(|answer| answer.held().len()).sum();
+        let of_running = (held as u64).saturating_mul(self.backend.kv_bytes_per_token());
+        self.backend.kv_bytes().saturating_sub(of_running)
     }
 
     /// Gives up what is kept for later. False when nothing is.

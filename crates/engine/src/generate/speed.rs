@@ -39,6 +39,11 @@ impl SpeedMeter {
         self.decode_tokens_per_s
     }
 
+    /// Prompt tokens per second, once known.
+    pub(super) fn prefill_tokens_per_s(&self) -> Option<f64> {
+        self.prefill_tokens_per_s
+    }
+
     /// How long a prompt will probably take; nothing before the first measurement.
     pub(super) fn expected_prefill(&self, n_tokens: usize) -> Duration {
         match self.prefill_tokens_per_s {

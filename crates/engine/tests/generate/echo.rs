@@ -124,6 +124,7 @@ pub(crate) fn echo_that_keeps(
         prefill_chunk_tokens,
         max_running: 8,
         prefix_cache_bytes: prefix_cache_tokens,
+        loop_guard: true,
     };
     (Engine::new(Box::new(backend), text_model(), config).unwrap(), seen)
 }

@@ -5,6 +5,7 @@ mod batching;
 mod continuing;
 mod demo;
 mod echo;
+mod loops;
 mod prefixes;
 mod prepared;
 mod scripted;

@@ -180,6 +180,15 @@ impl Scripted {
     }
 
     pub(crate) fn with(script: Vec<u32>, margin: f32, poison: Option<f32>, hook: Hook) -> Self {
+        Self::with_guard(script, margin, poison, hook, false)
+    }
+
+    /// An engine that ends answers which repeat themselves.
+    pub(crate) fn guarded(script: Vec<u32>) -> Self {
+        Self::with_guard(script, 10.0, None, Box::new(|_| Ok(())), true)
+    }
+
+    fn with_guard(script: Vec<u32>, margin: f32, poison: Option<f32>, hook: Hook, loop_guard: bool) -> Self {
         let record = Rc::new(RefCell::new(Record::default()));
         let backend = ScriptedBackend {
             script,
@@ -200,6 +209,7 @@ impl Scripted {
             prefill_chunk_tokens: 8,
             max_running: 4,
             prefix_cache_bytes: 0,
+            loop_guard,
         };
         Self { engine: Engine::new(Box::new(backend), text_model(), config).unwrap(), record }
     }

@@ -91,6 +91,9 @@ pub(super) fn notes(response: &ChatResponse, question: &Question, tell_demo: boo
             console.note(&format!("cut off after {}: {why}", human::plural(u64::from(n), "token")));
         }
         "deadline" => console.note("cut off by the deadline; `--deadline` allows more time"),
+        "repetition" => {
+            console.note("cut off: the model repeated itself; `[model] loop_guard = false` lets it go on")
+        }
         "cancelled" => console.note("cut off: someone cancelled the request"),
         _ => {}
     }
