@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve(&cli.common, args, end_now),
         Command::Config(command) => commands::config(&cli.common, &command),
         Command::Model(command) => commands::model(&cli.common, &command),
+        Command::Bench(args) => commands::bench(&cli.common, args),
         Command::Client(command) => commands::client(&cli.common, command),
     };
     exit.into()

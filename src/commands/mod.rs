@@ -1,11 +1,13 @@
 //! The command line, and the commands that need no daemon. Client commands live in `boca-cli`.
 
+mod bench;
 mod client;
 mod config;
 mod model;
 mod output;
 mod serve;
 
+pub(crate) use bench::bench;
 pub(crate) use client::client;
 pub(crate) use config::config;
 pub(crate) use model::model;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Measure on your own questions, or make a checkpoint to measure with
+    Bench(bench::BenchArgs),
     /// Look at a model without a daemon
     #[command(subcommand)]
     Model(model::ModelCommand),

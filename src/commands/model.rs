@@ -1,6 +1,7 @@
 //! `boca model info` and `boca model verify`: a checkpoint looked at without a daemon.
 
-use super::{CommonArgs, load_config, output};
+use super::output::{self, gigabytes};
+use super::{CommonArgs, load_config};
 use crate::config::{Environment, ModelChoice, choose_model};
 use crate::demo_model::DEMO_MODEL;
 use crate::exit::Exit;
@@ -11,7 +12,6 @@ use boca_engine::cpu::CpuBackend;
 use clap::Subcommand;
 use serde_json::json;
 use std::fmt::Write;
-use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
 /// `boca model …`
@@ -149,39 +149,17 @@ fn count(n: u64) -> String {
     }
 }
 
-fn gigabytes(bytes: u64) -> String {
-    match bytes {
-        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}
-
 fn verify(choice: &ModelChoice, as_json: bool) -> Result<Exit, CheckpointError> {
     Checkpoint::open(&choice.source)?;
     let model = CheckpointWeights::open(&choice.source)?;
-    let report = model.verify(&mut progress_line());
+    let tell = output::progress_line("reading");
+    let report = model.verify(&mut |done, total| tell(done, total));
     let told = if as_json {
         output::print_json(&report_as_json(&report, &model.name, model.is_demo))
     } else {
         output::print(&report_as_text(&report, &model.name, model.is_demo))
     };
     Ok(if told == Exit::Done && !report.is_good() { Exit::Failed } else { told })
-}
-
-/// Shows how far reading has come, on a terminal only.
-fn progress_line() -> impl FnMut(u64, u64) {
-    let on_terminal = std::io::stderr().is_terminal();
-    let mut shown = None;
-    move |done, total| {
-        let percent = (done * 100).checked_div(total).unwrap_or(100);
-        if on_terminal && shown != Some(percent) {
-            shown = Some(percent);
-            let end = if done == total { "\r\x1b[K" } else { "" };
-            let line = format!("\rreading {percent:>3} % of {}{end}", gigabytes(total));
-            // A terminal that cannot be written to shows no progress, and that is all.
-            std::io::stderr().write_all(line.as_bytes()).unwrap_or_default();
-        }
-    }
 }
 
 fn report_as_json(report: &VerifyReport, name: &str, is_demo: bool) -> serde_json::Value {

@@ -153,3 +153,33 @@ fn a_closed_reader_is_no_failure() {
     assert_eq!(stderr(&output), "");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn a_checkpoint_of_random_weights_is_made_once_and_answers() {
+    let home = Home::new();
+    let directory = home.path("tiny");
+    let path = directory.to_str().unwrap();
+    let made = home.run(&["bench", "--make-checkpoint", path, "--tiny"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(stdout(&made).contains("of weights in"), "{}", stdout(&made));
+    let verified = home.run(&["model", "verify", path]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+
+    let again = home.run(&["bench", "--make-checkpoint", path, "--tiny"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("never overwritten"), "{}", stderr(&again));
+    for (args, told) in [
+        (&["bench"][..], "--make-checkpoint"),
+        (&["bench", "--make-checkpoint", "x"], "--layers"),
+        (&["bench", "--make-checkpoint", "x", "--layers", "0"], "`layers` must be between 1 and 128, got 0"),
+        (&["bench", "--layers", "4"], "--make-checkpoint"),
+        (&["bench", "fusion"], "FILE.jsonl"),
+    ] {
+        let output = home.run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{args:?}: {}", stderr(&output));
+    }
+    let daemon = Daemon::start_with(&home, &["--model", path]);
+    let answer = daemon.chat(&serde_json::json!({ "message": "hello", "max_tokens": 4 }));
+    assert_eq!(answer["model_used"], "tiny", "{answer}");
+}

@@ -3,6 +3,7 @@
 //! - [`checkpoint`]: opens and checks a checkpoint directory, maps its weights.
 //! - [`backend`]: the small trait that a device implements; [`cpu`] is the native one.
 //! - [`text`]: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
+//! - [`synthetic`]: makes checkpoints of random weights, for benchmarks and tests.
 //! - [`generate`]: everything above a backend: batching, sampling, budgets, cancellation, events.
 //!
 //! An engine is built, used and dropped on one thread ([`Generator`] is not `Send` for that reason); what crosses
@@ -24,6 +25,7 @@ pub mod backend;
 pub mod checkpoint;
 pub mod cpu;
 pub mod generate;
+pub mod synthetic;
 pub mod text;
 
 mod error;

@@ -33,8 +33,8 @@ pub enum ClientCommand {
     Compare(CompareArgs),
     /// Say whether an answer was good
     Feedback(FeedbackArgs),
-    /// Measure on your own questions
-    #[command(subcommand)]
+    /// Measure on your own questions; the binary, which has more to measure, parses the line itself
+    #[command(skip)]
     Bench(BenchCommand),
     /// Stop the running daemon
     Stop(StopArgs),

@@ -19,3 +19,4 @@ mod speed;
 
 pub use engine::{Engine, EngineConfig};
 pub use load::{EngineOptions, load};
+pub(crate) use random::Random;

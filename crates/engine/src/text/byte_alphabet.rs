@@ -29,7 +29,7 @@ static BYTES: LazyLock<[Option<u8>; 0x144]> = LazyLock::new(|| {
 });
 
 /// The character that stands for a byte.
-pub(super) fn char_of(byte: u8) -> char {
+pub(crate) fn char_of(byte: u8) -> char {
     CHARS[usize::from(byte)]
 }
 

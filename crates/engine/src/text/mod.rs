@@ -1,6 +1,6 @@
 //! Text in and out of the model: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
 
-mod byte_alphabet;
+pub(crate) mod byte_alphabet;
 mod conversation;
 mod detokenizer;
 mod disguise;
