@@ -172,6 +172,7 @@ impl Run {
                 answer_so_far: String::new(),
                 stop: self.question.stop.clone(),
                 top_logprobs: self.question.top_logprobs,
+                prepared: None,
                 time_left: self.deadline.saturating_duration_since(Instant::now()),
             },
         }

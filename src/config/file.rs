@@ -56,6 +56,8 @@ section! {
         max_running: u32,
         /// Memory for prompts that begin alike.
         prefix_cache: ByteSize,
+        /// Memory for keys and values in all.
+        kv_memory: ByteSize,
         /// Whether answers that repeat themselves are ended.
         loop_guard: bool,
         /// Requests that may wait for the model.

@@ -95,6 +95,8 @@ pub(crate) struct ModelSettings {
     pub max_running: usize,
     /// Bytes of keys and values that are kept for prompts that begin alike.
     pub prefix_cache_bytes: u64,
+    /// The most bytes of keys and values in all; `None`: enough for `max_running` whole contexts.
+    pub kv_limit_bytes: Option<u64>,
     /// Whether answers that repeat themselves over and over are ended.
     pub loop_guard: bool,
     /// Requests that may wait for the model; further ones are answered with 429.
@@ -228,6 +230,10 @@ impl Settings {
             max_running: check.count("model.max_running", values.model.max_running, 1, 256)?,
             prefix_cache_bytes: check.size("model.prefix_cache", values.model.prefix_cache, 0, 1 << 40)?
                 as u64,
+            kv_limit_bytes: match values.model.kv_memory {
+                None => None,
+                given => Some(check.size("model.kv_memory", given, 1 << 20, 1 << 44)? as u64),
+            },
             loop_guard: check.present("model.loop_guard", values.model.loop_guard)?,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };

@@ -130,6 +130,17 @@ pub trait Backend {
     /// Bytes of KV cache that one token of a sequence takes.
     fn kv_bytes_per_token(&self) -> u64;
 
+    /// Tokens by which the KV cache of a sequence grows.
+    fn kv_granule_tokens(&self) -> usize {
+        1
+    }
+
     /// Bytes of KV cache now reserved.
     fn kv_bytes(&self) -> u64;
+
+    /// Bytes of KV cache that these sequences hold, what they share counted once.
+    fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {
+        let n_tokens: usize = sequences.iter().filter_map(|sequence| self.len(*sequence)).sum();
+        self.kv_bytes_per_token().saturating_mul(n_tokens as u64)
+    }
 }

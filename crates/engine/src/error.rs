@@ -23,6 +23,19 @@ pub enum EngineError {
         /// The model's (or the configured) context.
         context_tokens: u32,
     },
+    /// The request needs more KV memory than there is for all: the caller must shorten it, or `kv_memory` must grow.
+    #[error(
+        "the prompt has {prompt_tokens} tokens and `max_tokens` asks for {max_tokens} more, \
+         but the KV memory (`model.kv_memory`) holds {kv_tokens} tokens"
+    )]
+    KvExceeded {
+        /// Tokens of the rendered prompt.
+        prompt_tokens: u32,
+        /// Tokens asked for (at least 1).
+        max_tokens: u32,
+        /// Tokens that the KV memory holds when nothing else is in it.
+        kv_tokens: u32,
+    },
     /// A field of the request that only the model can judge (a token id, the template's own refusal).
     #[error("{message}")]
     InvalidRequest {
@@ -44,7 +57,7 @@ impl From<EngineError> for Failure {
         let message = error.to_string();
         match error {
             EngineError::Checkpoint(_) => Self::new(ErrorCode::ModelUnavailable, message),
-            EngineError::ContextExceeded { .. } => Self {
+            EngineError::ContextExceeded { .. } | EngineError::KvExceeded { .. } => Self {
                 param: Some("max_tokens".into()),
                 ..Self::new(ErrorCode::ContextLengthExceeded, message)
             },

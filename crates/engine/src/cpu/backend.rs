@@ -3,13 +3,14 @@
 use super::StepError;
 use super::forward::Forward;
 use super::isa::Isa;
+use super::kernels::KV_BLOCK_TOKENS;
 use super::kv_cache::{KvSequence, KvShape, ReservedBytes};
 use super::linear::Compute;
 use super::pool::{Pool, panic_text};
 use super::step::Step;
 use crate::backend::{Backend, BackendError, Chunk, Logits, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -201,8 +202,20 @@ impl Backend for CpuBackend {
         self.kv_shape.bytes_per_token()
     }
 
+    fn kv_granule_tokens(&self) -> usize {
+        KV_BLOCK_TOKENS
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.kv_bytes.load(Ordering::Relaxed)
+    }
+
+    fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {
+        let mut blocks = HashSet::new();
+        for sequence in sequences.iter().filter_map(|id| self.sequences.get(id)) {
+            blocks.extend(sequence.block_addresses());
+        }
+        self.kv_shape.block_bytes().saturating_mul(blocks.len() as u64)
     }
 }
 

@@ -54,6 +54,11 @@ impl KvShape {
         (self.n_layers * 2 * self.n_kv_heads * self.head_dim * size_of::<f32>()) as u64
     }
 
+    /// Bytes of one block.
+    pub(super) fn block_bytes(&self) -> u64 {
+        self.bytes_per_token() * KV_BLOCK_TOKENS as u64
+    }
+
     fn head_size(&self) -> usize {
         KV_BLOCK_TOKENS * self.head_dim
     }
@@ -145,6 +150,11 @@ impl KvSequence {
                 block[start..start + shape.head_dim].copy_from_slice(numbers);
             }
         }
+    }
+
+    /// Something that tells its blocks from those that it does not share.
+    pub(super) fn block_addresses(&self) -> impl Iterator<Item = usize> + '_ {
+        self.blocks.iter().map(|block| Arc::as_ptr(block) as usize)
     }
 
     /// Keys and values of one layer and head in one block, each `[KV_BLOCK_TOKENS, head_dim]`.

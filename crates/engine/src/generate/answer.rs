@@ -20,6 +20,7 @@ pub(super) struct Answer {
     /// The prompt and every token of the answer but the last one, which may be the next to feed.
     tokens: Vec<u32>,
     n_prompt: usize,
+    max_tokens: u32,
     /// How many of them the sequence holds.
     n_held: usize,
     /// How many it held from the beginning.
@@ -40,7 +41,7 @@ pub(super) struct NewAnswer {
 
 impl NewAnswer {
     pub(super) fn new(text: &Arc<TextModel>, plan: Plan, request: &GenerateRequest) -> Self {
-        let Plan { prompt, n_answer, sampler, limits, state, reuse: _ } = plan;
+        let Plan { prompt, n_answer, sampler, limits, state } = plan;
         let max_tokens = limits.max_tokens;
         let mut decoding = Decoding::new(Arc::clone(text), limits, sampler, &request.stop, state);
         let mut ended = None;
@@ -62,7 +63,16 @@ impl NewAnswer {
 
     /// Its end, when it is complete as it stands.
     pub(super) fn end(&self, clock: &Clock) -> Option<GenerationSummary> {
-        self.ended.map(|reason| summary(reason, self.prompt.len(), 0, &self.decoding, clock))
+        self.ended.map(|reason| self.unbegun(reason, clock))
+    }
+
+    /// What it comes to when it never begins.
+    pub(super) fn unbegun(&self, reason: FinishReason, clock: &Clock) -> GenerationSummary {
+        summary(reason, self.prompt.len(), 0, &self.decoding, clock)
+    }
+
+    pub(super) fn prompt(&self) -> &[u32] {
+        &self.prompt
     }
 
     /// The most tokens that its sequence will hold.
@@ -79,7 +89,7 @@ impl NewAnswer {
         sequence: SequenceId,
         n_cached: usize,
     ) -> Answer {
-        let Self { prompt: tokens, decoding, .. } = self;
+        let Self { prompt: tokens, max_tokens, decoding, .. } = self;
         let n_prompt = tokens.len();
         let is_read_in_company = false;
         let n_held = n_cached;
@@ -90,6 +100,7 @@ impl NewAnswer {
             sequence,
             tokens,
             n_prompt,
+            max_tokens,
             n_held,
             n_cached,
             is_read_in_company,
@@ -102,6 +113,11 @@ impl Answer {
     /// What its sequence holds.
     pub(super) fn held(&self) -> &[u32] {
         &self.tokens[..self.n_held]
+    }
+
+    /// The most tokens that its sequence will hold.
+    pub(super) fn max_held(&self) -> usize {
+        self.n_prompt + self.max_tokens as usize
     }
 
     /// Its prompt shares a step with others.

@@ -28,6 +28,11 @@ impl Clock {
         }
     }
 
+    /// Its first step comes now: all before was waiting.
+    pub(super) fn begin(&mut self) {
+        self.started_at = Instant::now();
+    }
+
     pub(super) fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }

@@ -1,7 +1,7 @@
 //! What an engine has done since it was loaded.
 
-use super::engine::Engine;
-use boca_core::{FinishReason, GenerationSummary, GeneratorLoad};
+use super::engine::{End, Engine};
+use boca_core::{FinishReason, GeneratorLoad};
 
 /// Counts that only ever grow.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +35,10 @@ impl Counters {
     }
 
     /// A request has ended.
-    pub(super) fn count_end(&mut self, summary: &GenerationSummary) {
-        match summary.finish_reason {
-            FinishReason::Cancelled => self.cancelled += 1,
-            FinishReason::Repetition => self.repetitions += 1,
+    pub(super) fn count_end(&mut self, end: &End) {
+        match end.as_ref().map(|summary| summary.finish_reason) {
+            Ok(FinishReason::Cancelled) => self.cancelled += 1,
+            Ok(FinishReason::Repetition) => self.repetitions += 1,
             _ => {}
         }
     }
@@ -61,10 +61,10 @@ impl Engine {
         let kv_bytes_per_token = self.backend.kv_bytes_per_token();
         GeneratorLoad {
             n_running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
-            n_waiting: 0,
+            n_waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
             kv_bytes_in_use: self.backend.kv_bytes(),
-            kv_bytes_promised: 0,
-            kv_limit_bytes: None,
+            kv_bytes_promised: self.promised_bytes,
+            kv_limit_bytes: self.config.kv_limit_bytes,
             kv_bytes_per_token,
             prefix_cache_bytes: self.kept_bytes(),
             prefix_cache_limit_bytes: self.config.prefix_cache_bytes,

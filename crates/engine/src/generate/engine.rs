@@ -4,6 +4,7 @@
 //! are still being read. Requests join and leave between any two steps. A backend computes each row of a step by
 //! itself, so that an answer does not depend on its company.
 
+use super::admission::Waiting;
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
 use super::counters::Counters;
@@ -20,6 +21,7 @@ use crate::{CancelToken, EngineError, Generator};
 use boca_core::{
     FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GeneratorLoad, ModelInfo, RequestId,
 };
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +40,8 @@ pub struct EngineConfig {
     pub max_running: usize,
     /// Bytes of KV that are kept of what was computed, for prompts that begin alike; 0 keeps nothing.
     pub prefix_cache_bytes: u64,
+    /// The most bytes of KV that requests under way and what is kept may take; `None` is no bound.
+    pub kv_limit_bytes: Option<u64>,
     /// Whether an answer that repeats itself over and over is ended, and thinking that does so is closed.
     pub loop_guard: bool,
 }
@@ -55,6 +59,12 @@ pub struct Engine {
     pub(super) cache: PrefixCache,
     /// In the order in which they came.
     pub(super) running: Vec<Answer>,
+    /// Those that wait for KV memory, in the order in which they came.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// KV memory that those under way may come to need.
+    pub(super) promised_bytes: u64,
+    /// Whether one of those that wait may fit now.
+    pub(super) may_admit: bool,
     pub(super) logits: Logits,
     pub(super) counters: Counters,
 }
@@ -70,15 +80,15 @@ impl std::fmt::Debug for Engine {
 
 /// One answer's share of a step.
 #[derive(Debug, Clone, Copy)]
-struct Share {
+pub(super) struct Share {
     /// Its place among those that are under way.
-    place: usize,
+    pub(super) place: usize,
     /// Tokens of its prompt; 0 when it is being written.
-    n_prompt: usize,
+    pub(super) n_prompt: usize,
 }
 
 /// What became of an answer in a step.
-type End = Result<GenerationSummary, EngineError>;
+pub(super) type End = Result<GenerationSummary, EngineError>;
 
 impl Engine {
     /// Puts backend and text together.
@@ -113,6 +123,9 @@ impl Engine {
             unknown_ids,
             speed: SpeedMeter::default(),
             running: Vec::new(),
+            waiting: VecDeque::new(),
+            promised_bytes: 0,
+            may_admit: false,
             logits: Logits::default(),
             counters: Counters::default(),
         })
@@ -149,14 +162,13 @@ impl Engine {
             return Err(EngineError::DeadlineBeforeFirstToken);
         }
         let plan = self.plan(request, clock.time_left())?;
-        let reuse = plan.reuse;
         let answer = NewAnswer::new(&self.text, plan, request);
         emit(answer.started());
         let end = answer.end(&clock);
         if end.is_none() {
-            let (sequence, n_cached) = self.open(reuse, answer.n_tokens())?;
-            self.counters.count_start(n_cached);
-            self.running.push(answer.begin(request.id.clone(), cancel.clone(), clock, sequence, n_cached));
+            let (id, cancel) = (request.id.clone(), cancel.clone());
+            self.may_admit |= self.waiting.is_empty();
+            self.waiting.push_back(Waiting { id, cancel, clock, answer });
         }
         Ok(end)
     }
@@ -269,9 +281,7 @@ impl Engine {
 
     fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
         let answer = self.running.remove(place);
-        if let Ok(summary) = &end {
-            self.counters.count_end(summary);
-        }
+        self.counters.count_end(&end);
         match &end {
             Ok(_) => self.keep(answer.held(), answer.sequence),
             // What a failed step has left in a sequence is not known.
@@ -282,6 +292,7 @@ impl Engine {
         {
             self.speed.record(&summary.usage, &summary.timings, answer.was_read_alone());
         }
+        self.count_promises();
         report(&answer.id, Report::Ended(end));
     }
 }
@@ -296,7 +307,7 @@ impl Generator for Engine {
     }
 
     fn n_running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.waiting.len()
     }
 
     fn load(&self) -> GeneratorLoad {
@@ -314,7 +325,7 @@ impl Generator for Engine {
         let id: &RequestId = &request.id;
         let mut emit = |event| report(id, Report::Event(event));
         match self.try_begin(request, accepted_at, cancel, &mut emit) {
-            Ok(None) => {}
+            Ok(None) => self.admit(report),
             Ok(Some(summary)) => report(id, Report::Ended(Ok(summary))),
             Err(error) => report(id, Report::Ended(Err(error))),
         }
@@ -327,6 +338,8 @@ impl Generator for Engine {
             for answer in std::mem::take(&mut self.running) {
                 self.backend.close(answer.sequence);
             }
+            self.waiting.clear();
+            self.count_promises();
             self.make_room();
             resume_unwind(panic);
         }
@@ -335,11 +348,14 @@ impl Generator for Engine {
 
 impl Engine {
     fn try_step(&mut self, report: ReportSink<'_>) {
+        self.end_those_that_waited(report);
         self.end_those_that_must(report);
+        self.admit(report);
         let shares = self.shares();
         if shares.is_empty() {
             return;
         }
+        self.make_room_for(&shares);
         let began = Instant::now();
         let mut ends = match self.compute(&shares) {
             Ok(()) => {

@@ -22,6 +22,9 @@ pub struct EngineOptions {
     pub max_running: usize,
     /// Bytes of KV that are kept for prompts that begin alike; 0 keeps nothing.
     pub prefix_cache_bytes: u64,
+    /// The most bytes of KV that requests under way and what is kept may take together; `None` is enough for the whole
+    /// context of every request that may run, and for all that may be kept.
+    pub kv_limit_bytes: Option<u64>,
     /// Whether an answer that repeats itself over and over is ended.
     pub loop_guard: bool,
     /// System prompts that are computed before the model counts as loaded.
@@ -36,6 +39,7 @@ impl Default for EngineOptions {
             prefill_chunk_tokens: 256,
             max_running: 4,
             prefix_cache_bytes: 1 << 30,
+            kv_limit_bytes: None,
             loop_guard: true,
             system_prompts: Vec::new(),
         }
@@ -78,12 +82,19 @@ pub fn load(
         }
         info.context_tokens = info.context_tokens.min(context_tokens);
     }
+    // A block that is not full takes as much as a full one.
+    let granule = backend.kv_granule_tokens() as u64;
+    let whole_context = u64::from(info.context_tokens).next_multiple_of(granule) * info.kv_bytes_per_token;
+    let enough = whole_context
+        .saturating_mul(options.max_running.max(1) as u64)
+        .saturating_add(options.prefix_cache_bytes);
     let config = EngineConfig {
         info,
         defaults: model.generation.clone(),
         prefill_chunk_tokens: options.prefill_chunk_tokens,
         max_running: options.max_running,
         prefix_cache_bytes: options.prefix_cache_bytes,
+        kv_limit_bytes: Some(options.kv_limit_bytes.unwrap_or(enough)),
         loop_guard: options.loop_guard,
     };
     let mut engine = Engine::new(Box::new(backend), text, config)?;

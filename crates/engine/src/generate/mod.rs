@@ -1,5 +1,6 @@
 //! Everything above a backend: sampling, budgets, cancellation, events.
 
+mod admission;
 mod answer;
 mod clock;
 mod counters;

@@ -2,7 +2,6 @@
 
 use super::decoding::Limits;
 use super::engine::Engine;
-use super::prefix_cache::Match;
 use super::sampler::Sampler;
 use crate::EngineError;
 use crate::prompts::left_of;
@@ -19,8 +18,6 @@ pub(super) struct Plan {
     pub(super) sampler: Sampler,
     pub(super) limits: Limits,
     pub(super) state: ThinkingState,
-    /// A sequence that holds the beginning of the prompt already.
-    pub(super) reuse: Option<Match>,
 }
 
 impl Engine {
@@ -32,8 +29,7 @@ impl Engine {
     ) -> Result<Plan, EngineError> {
         let wishes = self.prompts.wishes(request)?;
         let PreparedPrompt { ids: prompt, n_answer, state, .. } = self.prompts.prompt(request, &wishes)?;
-        let reuse = self.longest_match(&prompt);
-        let n_cached = reuse.map_or(0, |found| found.n_tokens);
+        let n_cached = self.longest_match(&prompt).map_or(0, |found| found.n_tokens);
         let max_tokens = self.budget(prompt.len(), n_cached, n_answer, request, time_left)?;
         let before_answer = &prompt[..prompt.len() - n_answer];
         let sampling = wishes.sampling.resolve(wishes.thinking);
@@ -47,7 +43,6 @@ impl Engine {
                 ends_loops: self.config.loop_guard,
             },
             state,
-            reuse,
             prompt,
             n_answer,
         })
@@ -64,6 +59,14 @@ impl Engine {
         time_left: Option<Duration>,
     ) -> Result<u32, EngineError> {
         let context_left = self.prompts.context_left(prompt_tokens, n_answer, request.max_tokens)?;
+        let n_prompt = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
+        let kv_tokens = u32::try_from(self.kv_tokens()).unwrap_or(u32::MAX);
+        let wanted = request.max_tokens.map_or(1, |bound| left_of(bound, n_answer));
+        let kv_left = kv_tokens.saturating_sub(n_prompt);
+        if kv_left < wanted {
+            return Err(EngineError::KvExceeded { prompt_tokens: n_prompt, max_tokens: wanted, kv_tokens });
+        }
+        let context_left = context_left.min(kv_left);
         Ok(match request.max_tokens {
             Some(max_tokens) => left_of(max_tokens, n_answer),
             None => match left_of(request.default_max_tokens, n_answer) {

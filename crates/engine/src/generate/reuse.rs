@@ -21,7 +21,8 @@ impl Engine {
         let (one, other) = (with("A")?, with("B")?);
         let tokens = &one[..shared_len(&one, &other)];
         let context_tokens = self.config.info.context_tokens as usize;
-        if tokens.is_empty() || tokens.len() > self.cache.max_tokens() || tokens.len() >= context_tokens {
+        let most = self.cache.max_tokens().min(context_tokens.saturating_sub(1)).min(self.kv_tokens());
+        if tokens.is_empty() || tokens.len() > most {
             return Ok(());
         }
         let sequence = self.backend.open(tokens.len())?;
@@ -79,7 +80,11 @@ impl Engine {
     /// Gives up what was not used for longest, until what is kept fits its bound. The tree counts tokens; what they take
     /// depends on how the backend shares and rounds.
     fn keep_within_bound(&mut self) {
-        while self.kept_bytes() > self.config.prefix_cache_bytes {
+        let is_too_much = |engine: &Self| {
+            engine.kept_bytes() > engine.config.prefix_cache_bytes
+                || engine.config.kv_limit_bytes.is_some_and(|limit| engine.backend.kv_bytes() > limit)
+        };
+        while is_too_much(self) {
             match self.cache.evict() {
                 Some(sequence) => self.backend.close(sequence),
                 None => break,

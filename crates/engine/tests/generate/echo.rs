@@ -113,6 +113,15 @@ pub(crate) fn echo_that_keeps(
     prefill_chunk_tokens: usize,
     prefix_cache_tokens: u64,
 ) -> (Engine, Rc<RefCell<Seen>>) {
+    echo_with(prefill_chunk_tokens, prefix_cache_tokens, None)
+}
+
+/// An engine that keeps so many tokens, and has memory for so many in all.
+pub(crate) fn echo_with(
+    prefill_chunk_tokens: usize,
+    prefix_cache_tokens: u64,
+    kv_tokens: Option<u64>,
+) -> (Engine, Rc<RefCell<Seen>>) {
     let seen = Rc::new(RefCell::new(Seen::default()));
     let backend = Echo { seen: Rc::clone(&seen), ..Echo::default() };
     let config = EngineConfig {
@@ -124,6 +133,7 @@ pub(crate) fn echo_that_keeps(
         prefill_chunk_tokens,
         max_running: 8,
         prefix_cache_bytes: prefix_cache_tokens,
+        kv_limit_bytes: kv_tokens,
         loop_guard: true,
     };
     (Engine::new(Box::new(backend), text_model(), config).unwrap(), seen)

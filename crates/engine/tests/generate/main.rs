@@ -1,6 +1,7 @@
 //! The rules of a generation, over a backend that follows a script.
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod admission;
 mod batching;
 mod continuing;
 mod demo;

@@ -209,6 +209,7 @@ impl Scripted {
             prefill_chunk_tokens: 8,
             max_running: 4,
             prefix_cache_bytes: 0,
+            kv_limit_bytes: None,
             loop_guard,
         };
         Self { engine: Engine::new(Box::new(backend), text_model(), config).unwrap(), record }
