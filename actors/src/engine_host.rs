@@ -129,6 +129,8 @@ mod tests {
             stop: vec!["\n".into()],
             top_logprobs: Some(2),
             time_left: Duration::from_millis(1500),
+            priority: boca_core::Priority::Background,
+            fairness_key: "s1".into(),
             prepared: Some(PreparedPrompt {
                 ids: vec![7],
                 n_answer: 0,

@@ -1,8 +1,11 @@
 //! Requests between the callers and the engine: admission, order, deadlines, cancellation.
 //!
-//! Every accepted request is here until its end: at most [`QueueSettings::limit`] waiting, and at most
-//! [`QueueSettings::max_running`] in the engine. The
-//! queue outlives engines and model actors, so that a request which still waits when an engine breaks is served by
+//! Every accepted request is here until its end: at most [`QueueSettings::limit`] of each priority waiting, and at most
+//! [`QueueSettings::max_running`] in the engine. People's requests go before those that have time, and parties take
+//! turns ([`crate::fair_order`]). One place is kept free for people; where there is only one, work that has time makes
+//! room and begins anew later.
+//!
+//! The queue outlives engines and model actors, so that a request which still waits when an engine breaks is served by
 //! the next one. Callers, the model actor and the engine's thread all use it, for moments at a time.
 
 use crate::engine_host::{EngineCommand, EngineHost};
@@ -13,7 +16,7 @@ use crate::messages::DrainReport;
 use crate::model_status::StatusCell;
 pub use crate::queue_report::{QueueReport, RequestReport};
 use crate::queue_state::{Engine, Entry, Running, State};
-use boca_core::{ErrorCode, Failure, GenerateRequest, GenerationEvent, RequestId};
+use boca_core::{ErrorCode, Failure, FinishReason, GenerateRequest, GenerationEvent, Priority, RequestId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +25,7 @@ use tokio::sync::Notify;
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueueSettings {
-    /// The most requests that wait behind the running ones.
+    /// The most requests of each priority that wait behind the running ones.
     pub(crate) limit: usize,
     /// The most requests in the engine at once.
     pub(crate) max_running: usize,
@@ -94,15 +97,16 @@ impl GenerationQueue {
             let message = format!("a request with the id {} is running", request.id);
             return Err(Failure::new(ErrorCode::Conflict, message));
         }
-        if state.waiting.len() >= self.0.settings.limit && !state.can_run_at_once() {
-            return Err(self.overloaded(&state));
+        let priority = request.priority;
+        if state.waiting.n_of(priority) >= self.0.settings.limit && !state.can_run_at_once(priority) {
+            return Err(self.overloaded(&state, priority, now));
         }
         request.time_left = request.time_left.min(deadline.saturating_duration_since(accepted_at));
         let ticket = Ticket(state.next_ticket);
         state.next_ticket += 1;
         let channel = Arc::new(GenerationChannel::default());
         let reader = Arc::clone(&channel);
-        state.waiting.push_back(Entry { ticket, request, accepted_at, deadline, channel });
+        state.waiting.push(Entry { ticket, request, accepted_at, deadline, channel });
         self.pump(state);
         Ok(GenerationStream::new(ticket, self.clone(), reader, deadline))
     }
@@ -111,7 +115,7 @@ impl GenerationQueue {
     pub(crate) fn expire(&self, ticket: Ticket, now: Instant) -> Expiry {
         let mut state = self.lock();
         if let Some(entry) = state.take_waiting(ticket) {
-            entry.channel.finish(Err(self.expired(&state, now)));
+            entry.channel.finish(Err(self.expired(&state, entry.request.priority, now)));
             self.pump(state);
             return Expiry::Ended;
         }
@@ -119,12 +123,13 @@ impl GenerationQueue {
             return Expiry::Ended;
         };
         let grace = self.0.settings.deadline_grace;
-        let last_moment = running.deadline.checked_add(grace).unwrap_or(running.deadline);
+        let deadline = running.entry.deadline;
+        let last_moment = deadline.checked_add(grace).unwrap_or(deadline);
         if now < last_moment {
             return Expiry::WindsUpUntil(last_moment);
         }
         let message = "the answer was not complete at the deadline";
-        running.channel.finish(Err(Failure::new(ErrorCode::DeadlineExceeded, message)));
+        running.entry.channel.finish(Err(Failure::new(ErrorCode::DeadlineExceeded, message)));
         state.tell_to_end(ticket, now);
         Expiry::Ended
     }
@@ -141,13 +146,13 @@ impl GenerationQueue {
     /// Ends a request early: a running one keeps its text. False when there is no such request.
     pub(crate) fn cancel(&self, id: &RequestId) -> bool {
         let mut state = self.lock();
-        let waiting = state.waiting.iter().find(|entry| entry.request.id == *id).map(|entry| entry.ticket);
-        if let Some(entry) = waiting.and_then(|ticket| state.take_waiting(ticket)) {
+        if let Some(entry) = state.waiting.take(|entry| entry.request.id == *id) {
             entry.channel.finish(Err(cancelled_before_it_began()));
             self.pump(state);
             return true;
         }
-        let running = state.running.iter().find(|running| running.id == *id).map(|running| running.ticket);
+        let running = state.all_running().iter().find(|running| running.id() == id);
+        let running = running.map(|running| running.entry.ticket);
         if let Some(ticket) = running {
             state.tell_to_end(ticket, Instant::now());
         }
@@ -171,14 +176,16 @@ impl GenerationQueue {
     pub(crate) fn end_all(&self, reason: &Failure) -> usize {
         let mut state = self.lock();
         let mut n_ended = 0;
-        while let Some(entry) = state.waiting.pop_front() {
+        while let Some(entry) = state.waiting.pop() {
             entry.channel.finish(Err(reason.clone()));
             n_ended += 1;
         }
-        for place in 0..state.running.len() {
-            let running = &mut state.running[place];
-            running.reason_to_end = Some(reason.clone());
-            let ticket = running.ticket;
+        let mut running = Vec::new();
+        for one in state.all_running_mut() {
+            one.reason_to_end = Some(reason.clone());
+            running.push(one.entry.ticket);
+        }
+        for ticket in running {
             state.tell_to_end(ticket, Instant::now());
             n_ended += 1;
         }
@@ -234,33 +241,46 @@ impl GenerationQueue {
         if state.engine.as_ref().is_some_and(|engine| engine.epoch == epoch) {
             state.engine = None;
         }
-        state.running.retain(|running| {
-            let is_lost = running.epoch == epoch;
-            if is_lost {
-                running.channel.finish(Err(failure.clone()));
+        for running in state.take_all_of(epoch, Instant::now()) {
+            if running.makes_room {
+                state.waiting.put_back(running.entry);
+            } else {
+                running.entry.channel.finish(Err(failure.clone()));
             }
-            !is_lost
-        });
+        }
         self.pump(state);
     }
 
     /// Something happened in a generation.
     pub(crate) fn generation_event(&self, epoch: Epoch, id: &RequestId, event: GenerationEvent) {
-        let state = self.lock();
-        let running = state.running.iter().find(|running| running.epoch == epoch && running.id == *id);
-        let channel = running.map(|running| Arc::clone(&running.channel));
-        drop(state);
-        if let Some(channel) = channel {
-            channel.push(event);
+        let mut state = self.lock();
+        let of_id = |running: &&mut Running| running.epoch == epoch && running.id() == id;
+        let Some(running) = state.all_running_mut().find(of_id) else { return };
+        match &mut running.held_back {
+            Some(held_back) => held_back.push(event),
+            None => {
+                let channel = Arc::clone(&running.entry.channel);
+                drop(state);
+                channel.push(event);
+            }
         }
     }
 
     /// A generation ended; the next one goes to the engine.
     pub(crate) fn generation_ended(&self, epoch: Epoch, id: &RequestId, end: GenerationEnd) {
         let mut state = self.lock();
-        if let Some(running) = state.take_running(epoch, id) {
-            state.service_time.add(running.began.elapsed());
-            running.channel.finish(match (end, running.reason_to_end) {
+        let now = Instant::now();
+        if let Some(running) = state.take_running(epoch, id, now) {
+            if running.makes_room && is_cancelled(&end) {
+                state.waiting.put_back(running.entry);
+                self.pump(state);
+                return;
+            }
+            let spent = state.service_time.spent(running.share, now);
+            state.service_time.add(running.entry.request.priority, spent);
+            let channel = &running.entry.channel;
+            running.held_back.into_iter().flatten().for_each(|event| channel.push(event));
+            channel.finish(match (end, running.reason_to_end) {
                 // The engine had not begun, and knows only that it was told not to.
                 (Err(failure), Some(reason)) if failure.code == ErrorCode::Cancelled => Err(reason),
                 (end, _) => end,
@@ -273,9 +293,10 @@ impl GenerationQueue {
     /// deadline. `None` while it owes nothing.
     pub(crate) fn disobeyed_for(&self, now: Instant) -> Option<Duration> {
         let since = |running: &Running| {
-            running.told_to_end.map_or(running.deadline, |told| told.min(running.deadline))
+            let deadline = running.entry.deadline;
+            running.told_to_end.map_or(deadline, |told| told.min(deadline))
         };
-        let oldest = self.lock().running.iter().map(since).min()?;
+        let oldest = self.lock().all_running().iter().map(since).min()?;
         now.checked_duration_since(oldest)
     }
 
@@ -297,61 +318,50 @@ impl GenerationQueue {
     pub(crate) fn report(&self) -> QueueReport {
         let state = self.lock();
         QueueReport {
-            running: state.running.len(),
+            running: state.all_running().len(),
             queued: state.waiting.len(),
             queue_limit: self.0.settings.limit,
-            mean_service_time: state.service_time.mean(),
+            mean_service_time: state.service_time.mean(Priority::Interactive),
         }
     }
 
     pub(crate) fn requests(&self) -> Vec<RequestReport> {
         let state = self.lock();
         let now = Instant::now();
-        let report = |id: &RequestId, is_running, accepted_at, deadline: Instant| RequestReport {
-            id: id.clone(),
+        let report = |entry: &Entry, is_running| RequestReport {
+            id: entry.request.id.clone(),
             is_running,
-            age: now.saturating_duration_since(accepted_at),
-            time_left: deadline.saturating_duration_since(now),
+            age: now.saturating_duration_since(entry.accepted_at),
+            time_left: entry.deadline.saturating_duration_since(now),
         };
-        let running = state.running.iter().map(|r| report(&r.id, true, r.accepted_at, r.deadline));
-        let waiting = state.waiting.iter().map(|w| report(&w.request.id, false, w.accepted_at, w.deadline));
+        let running = state.all_running().iter().map(|running| report(&running.entry, true));
+        let waiting = state.waiting.iter().map(|entry| report(entry, false));
         running.chain(waiting).collect()
     }
 
     /// Hands the next requests to a ready engine that has room; tells those who wait for idleness.
     fn pump(&self, mut state: MutexGuard<'_, State>) {
         let now = Instant::now();
-        while state.can_run_at_once() {
-            let Some(entry) = state.waiting.pop_front() else { break };
+        while let Some(entry) = state.take_next() {
             if entry.deadline <= now {
-                entry.channel.finish(Err(self.expired(&state, now)));
+                entry.channel.finish(Err(self.expired(&state, entry.request.priority, now)));
                 continue;
             }
-            let Entry { ticket, request, accepted_at, deadline, channel } = entry;
-            let id = request.id.clone();
-            let waited = now.saturating_duration_since(accepted_at);
-            let Some(engine) = state.engine.as_mut() else { break };
-            let epoch = engine.epoch;
-            let command = EngineCommand::Generate { request: request.clone(), waited };
-            if engine.host.send(command).is_err() {
+            let waited = now.saturating_duration_since(entry.accepted_at);
+            let command = EngineCommand::Generate { request: entry.request.clone(), waited };
+            let engine = state.engine.as_mut().filter(|engine| engine.host.send(command).is_ok());
+            let Some(epoch) = engine.map(|engine| engine.epoch) else {
                 // Its end is about to be reported; the request waits for the next engine.
-                engine.is_ready = false;
-                state.waiting.push_front(Entry { ticket, request, accepted_at, deadline, channel });
+                if let Some(engine) = &mut state.engine {
+                    engine.is_ready = false;
+                }
+                state.waiting.put_back(entry);
                 break;
-            }
-            state.running.push(Running {
-                ticket,
-                id,
-                accepted_at,
-                deadline,
-                channel,
-                epoch,
-                began: now,
-                told_to_end: None,
-                reason_to_end: None,
-            });
+            };
+            state.begins(entry, epoch, now);
         }
-        self.0.is_busy.store(!state.running.is_empty(), Ordering::Release);
+        state.make_room(now);
+        self.0.is_busy.store(!state.all_running().is_empty(), Ordering::Release);
         if state.is_idle() {
             self.0.idle.notify_waiters();
         }
@@ -359,32 +369,36 @@ impl GenerationQueue {
 
     /// Frees the places of requests whose reader has not looked at the clock.
     fn remove_expired(&self, state: &mut State, now: Instant) {
-        let failure = self.expired(state, now);
+        let mut expired = Vec::new();
         state.waiting.retain(|entry| {
             let is_alive = now < entry.deadline;
             if !is_alive {
-                entry.channel.finish(Err(failure.clone()));
+                expired.push((Arc::clone(&entry.channel), entry.request.priority));
             }
             is_alive
         });
+        for (channel, priority) in expired {
+            channel.finish(Err(self.expired(state, priority, now)));
+        }
     }
 
     /// Why a request that waited got nothing before its deadline.
-    fn expired(&self, state: &State, now: Instant) -> Failure {
+    fn expired(&self, state: &State, priority: Priority, now: Instant) -> Failure {
         if state.is_engine_ready() {
             let message = "the deadline passed while the request waited for the model";
-            return Failure::new(ErrorCode::DeadlineExceeded, message).retry_after(state.retry_after());
+            return Failure::new(ErrorCode::DeadlineExceeded, message)
+                .retry_after(state.retry_after(priority, now));
         }
         self.0.status.not_ready(now)
     }
 
-    fn overloaded(&self, state: &State) -> Failure {
+    fn overloaded(&self, state: &State, priority: Priority, now: Instant) -> Failure {
         let limit = self.0.settings.limit;
         let (message, wait) = if state.is_engine_ready() {
             // A place is free as soon as a running request has ended, but others wait for it too.
-            (format!("{limit} requests are waiting for the model already"), state.retry_after())
+            (format!("{limit} requests are waiting for the model already"), state.retry_after(priority, now))
         } else {
-            let not_ready = self.0.status.not_ready(Instant::now());
+            let not_ready = self.0.status.not_ready(now);
             let message = format!("{limit} requests are waiting already, and {}", not_ready.message);
             (message, not_ready.retry_after.unwrap_or_default())
         };
@@ -396,6 +410,18 @@ impl GenerationQueue {
     }
 }
 
+/// Whether a generation ended because it was told to, and not by itself a moment before.
+fn is_cancelled(end: &GenerationEnd) -> bool {
+    match end {
+        Ok(summary) => summary.finish_reason == FinishReason::Cancelled,
+        Err(failure) => failure.code == ErrorCode::Cancelled,
+    }
+}
+
 #[cfg(test)]
 #[path = "generation_queue_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "generation_queue_order_tests.rs"]
+mod order_tests;

@@ -12,6 +12,7 @@ mod child_status;
 mod engine_host;
 mod engine_thread;
 mod exit_guard;
+mod fair_order;
 mod fusion;
 mod gemini;
 mod generation_channel;

@@ -174,6 +174,9 @@ impl Run {
                 top_logprobs: self.question.top_logprobs,
                 prepared: None,
                 time_left: self.deadline.saturating_duration_since(Instant::now()),
+                priority: self.question.priority,
+                fairness_key: self.question.fairness_key.clone(),
+                prepared: None,
             },
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::config::ChatSettings;
 use boca_core::{
-    Effort, Failure, FieldError, Mode, Preset, SamplingOverrides, SessionId, Strategy, check_message_text,
+    Effort, Failure, FieldError, Mode, Preset, Priority, SamplingOverrides, SessionId, Strategy,
+    check_message_text,
 };
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub(crate) struct Question {
     pub(crate) logprobs: Option<bool>,
     pub(crate) top_logprobs: Option<u8>,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) priority: Priority,
+    /// Who asks, as far as that is known.
+    pub(crate) client: Option<String>,
 }
 
 /// A question of which every field is within its bounds.
@@ -51,6 +55,9 @@ pub(super) struct CheckedQuestion {
     pub(super) stop: Vec<String>,
     pub(super) top_logprobs: Option<u8>,
     pub(super) deadline: Duration,
+    pub(super) priority: Priority,
+    /// With whom it shares its turns: the session that it names, else who asks.
+    pub(super) fairness_key: String,
 }
 
 impl CheckedQuestion {
@@ -74,7 +81,13 @@ impl CheckedQuestion {
         let default_mode = if decides { &Mode::Auto } else { &settings.mode };
         let session_id = question.session_id.as_deref().map(|id| check_session_id("session_id", id));
         let preset = question.preset.as_deref().map(parse_preset);
+        let fairness_key = match (&question.session_id, question.client) {
+            (Some(session), _) => format!("session:{session}"),
+            (None, client) => format!("client:{}", client.unwrap_or_default()),
+        };
         Ok(Self {
+            fairness_key,
+            priority: question.priority,
             session_id: session_id.transpose()?,
             names_effort: effort.is_some(),
             effort: effort.or(if question.mode.is_some() { None } else { settings.effort }),
@@ -258,6 +271,18 @@ mod tests {
             let question = Question { private: said, ..hello() };
             assert_eq!(CheckedQuestion::new(question, &settings).unwrap().private, expected);
         }
+    }
+
+    #[test]
+    fn a_session_shares_its_turns_and_so_do_the_sessions_that_a_client_begins() {
+        let of = |session_id: Option<&str>, client: Option<&str>| {
+            let [session_id, client] = [session_id, client].map(|name| name.map(str::to_owned));
+            check(Question { session_id, client, ..hello() }).unwrap().fairness_key
+        };
+        assert_eq!(of(Some("a"), Some("c")), of(Some("a"), Some("d")));
+        assert_eq!(of(None, Some("c")), of(None, Some("c")));
+        assert_ne!(of(None, Some("c")), of(None, Some("d")));
+        assert_ne!(of(None, Some("a")), of(Some("a"), None));
     }
 
     #[test]

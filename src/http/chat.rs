@@ -4,6 +4,7 @@ use super::body;
 use super::context::RequestContext;
 use super::convert;
 use super::error::ApiError;
+use super::peer;
 use super::server::Parts;
 use super::sse::{self, Encoded};
 use crate::chat::{Exchange, ExchangeEvent, Question, Reply};
@@ -12,7 +13,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use boca_api::sse::{StreamEvent, TextDelta};
 use boca_api::{ChatRequest, ChatResponse, millis};
-use boca_core::{ErrorCode, Failure, SamplingOverrides};
+use boca_core::{ErrorCode, Failure, Priority, SamplingOverrides};
 use std::time::Duration;
 
 /// How long a streamed answer waits for a refusal. After that it comes as an event.
@@ -33,7 +34,7 @@ pub(super) async fn ask(
     let streamed = wire.stream.unwrap_or(false);
     let exchange = parts
         .chat
-        .ask(question(wire), context.id().clone(), context.arrived())
+        .ask(question(wire, peer::client(&request)), context.id().clone(), context.arrived())
         .map_err(|failure| context.fail(failure))?;
     match streamed {
         true => stream(exchange, parts, context).await,
@@ -41,7 +42,7 @@ pub(super) async fn ask(
     }
 }
 
-fn question(wire: ChatRequest) -> Question {
+fn question(wire: ChatRequest, client: Option<String>) -> Question {
     Question {
         message: wire.message,
         session_id: wire.session_id,
@@ -69,6 +70,8 @@ fn question(wire: ChatRequest) -> Question {
         logprobs: wire.logprobs,
         top_logprobs: wire.top_logprobs,
         deadline: wire.deadline_ms.map(Duration::from_millis),
+        priority: Priority::Interactive,
+        client,
     }
 }
 

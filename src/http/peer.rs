@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, as the kernel says.
 
+use actix_web::HttpRequest;
 use actix_web::dev::Extensions;
 use boca_core::{ErrorCode, Failure};
 use std::any::Any;
@@ -9,7 +10,7 @@ use std::any::Any;
 pub(super) struct Peer {
     /// The user it ran as when it connected. What access is decided by.
     pub(super) uid: u32,
-    /// For the log alone: the process may be gone, and its number another's.
+    /// For the log, and for taking turns: the process may be gone, and its number another's.
     pub(super) pid: Option<i32>,
 }
 
@@ -22,6 +23,12 @@ pub(super) fn note(connection: &dyn Any, data: &mut Extensions) {
         }
         Err(error) => tracing::warn!(%error, "the peer of a connection is unknown, so it is refused"),
     }
+}
+
+/// Who asks, for taking turns with others.
+pub(super) fn client(request: &HttpRequest) -> Option<String> {
+    let peer = request.conn_data::<Peer>()?;
+    Some(format!("{}/{}", peer.uid, peer.pid.unwrap_or_default()))
 }
 
 /// Lets in the daemon's own user, root, and those that the configuration names.

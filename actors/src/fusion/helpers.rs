@@ -51,6 +51,8 @@ impl Conductor {
             stop: Vec::new(),
             top_logprobs: None,
             time_left: limit,
+            priority: self.question.ask.generate.priority,
+            fairness_key: self.question.ask.generate.fairness_key.clone(),
             prepared: None,
         };
         let deadline = self.question.deadline.min(now() + limit);

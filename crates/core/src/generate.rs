@@ -1,7 +1,7 @@
 //! What an engine is asked and what it reports: plain serialisable messages, because a backend may live in another
 //! process.
 
-use crate::{ChatMessage, RequestId, SamplingOverrides, ToolCall};
+use crate::{ChatMessage, Priority, RequestId, SamplingOverrides, ToolCall};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -33,6 +33,11 @@ pub struct GenerateRequest {
     pub top_logprobs: Option<u8>,
     /// How long the whole generation may take, counted from the moment it is handed to the engine.
     pub time_left: Duration,
+    /// Whether somebody waits for it.
+    pub priority: Priority,
+    /// With whom it shares its turns in the queue: its session, or its client. Helpers of an answer have the key of its
+    /// question.
+    pub fairness_key: String,
     /// The prompt, when somebody has rendered and tokenised it already. An engine whose text files are others makes its
     /// own.
     pub prepared: Option<PreparedPrompt>,
@@ -83,6 +88,8 @@ impl GenerateRequest {
             stop: Vec::new(),
             top_logprobs: None,
             time_left,
+            priority: Priority::default(),
+            fairness_key: String::new(),
             prepared: None,
         }
     }

@@ -10,8 +10,7 @@ use crate::{AskOptions, AttemptClass, AttemptError, AttemptStream, Endpoint};
 use boca_core::resilience::{CircuitState, Prices, RetryPolicy, RetryShare, TokenPrices};
 use boca_core::{
     Availability, ChatMessage, ErrorCode, Failure, FinishReason, GenerateRequest, GenerationEvent,
-    GenerationSummary, GenerationUpdate, LocalDay, MicroUsd, ProviderKind, ProviderUsage, SamplingOverrides,
-    Timings, Usage,
+    GenerationSummary, GenerationUpdate, LocalDay, MicroUsd, ProviderKind, ProviderUsage, Timings, Usage,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -226,16 +225,8 @@ async fn read(mut stream: GuardedStream) -> Result<(String, GenerationSummary), 
 
 fn request() -> GenerateRequest {
     GenerateRequest {
-        id: "request".parse().unwrap(),
-        messages: vec![ChatMessage::user(PROMPT)],
-        tools_json: Vec::new(),
-        sampling: SamplingOverrides::default(),
         max_tokens: Some(50),
-        default_max_tokens: 50,
-        answer_so_far: String::new(),
-        stop: Vec::new(),
-        top_logprobs: None,
-        time_left: 60 * A_SECOND,
+        ..GenerateRequest::new("request".parse().unwrap(), vec![ChatMessage::user(PROMPT)], 50, 60 * A_SECOND)
     }
 }
 
