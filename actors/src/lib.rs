@@ -8,6 +8,7 @@
 //! call carries a deadline, and fails with a [`boca_core::Failure`] whose code tells whether a retry is safe.
 
 mod anthropic;
+mod cancel_cause;
 mod child_status;
 mod engine_host;
 mod engine_thread;
@@ -47,6 +48,7 @@ mod stream;
 mod supervisor;
 mod synthesizer;
 
+pub use cancel_cause::CancelCause;
 pub use generation_queue::{QueueReport, RequestReport};
 pub use messages::{DrainReport, ReloadOutcome};
 pub use metrics::{Distribution, GenerationRecord, MetricsHandle, MetricsSnapshot, Outcome};

@@ -1,5 +1,6 @@
 //! Counters and percentiles of finished requests, in bounded memory.
 
+use crate::cancel_cause::CancelCause;
 use boca_core::{ErrorCode, FinishReason, Mode, Timings, Usage};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -50,6 +51,10 @@ pub struct GenerationRecord {
     /// Who was asked in the end: not `auto`, but what that came to. Where a question failed before that was known, the
     /// mode that it named; `None` for one that named somebody who may not exist.
     pub mode: Option<Mode>,
+    /// Why it ended early, when it did.
+    pub cancelled: Option<CancelCause>,
+    /// How many of those who worked on it were cut off because the answer did not need them.
+    pub n_not_needed: u64,
     /// Tokens counted.
     pub usage: Usage,
     /// Where the time went; `None` when nothing was generated.
@@ -86,6 +91,8 @@ pub struct MetricsSnapshot {
     pub counting_for: Duration,
     /// Requests by [`Outcome::as_str`].
     pub by_outcome: BTreeMap<String, u64>,
+    /// What was ended early, by [`CancelCause::as_str`]: requests, and for `not_needed` single sources of one.
+    pub by_cancellation: BTreeMap<String, u64>,
     /// Requests by the mode that held in the end; a provider by its name.
     pub by_mode: BTreeMap<String, u64>,
     /// Requests by route.
@@ -120,6 +127,7 @@ pub(crate) struct Measurements {
     since: SystemTime,
     began: Instant,
     by_outcome: BTreeMap<String, u64>,
+    by_cancellation: BTreeMap<String, u64>,
     by_mode: BTreeMap<String, u64>,
     by_route: BTreeMap<String, u64>,
     by_model: BTreeMap<String, u64>,
@@ -146,6 +154,7 @@ impl Default for Measurements {
             since: SystemTime::now(),
             began: Instant::now(),
             by_outcome: BTreeMap::new(),
+            by_cancellation: BTreeMap::new(),
             by_mode: BTreeMap::new(),
             by_route: BTreeMap::new(),
             by_model: BTreeMap::new(),
@@ -166,6 +175,12 @@ impl Measurements {
     /// Counts one finished request.
     pub(crate) fn add(&mut self, record: &GenerationRecord) {
         count(&mut self.by_outcome, record.outcome.as_str());
+        if let Some(cause) = record.cancelled {
+            count(&mut self.by_cancellation, cause.as_str());
+        }
+        for _ in 0..record.n_not_needed {
+            count(&mut self.by_cancellation, CancelCause::NotNeeded.as_str());
+        }
         count(&mut self.by_route, record.route);
         count(&mut self.by_mode, record.mode.as_ref().map_or(OTHER_NAMES, Mode::as_str));
         if let Some(model) = &record.answered_by {
@@ -197,6 +212,7 @@ impl Measurements {
             since: self.since,
             counting_for: self.began.elapsed(),
             by_outcome: self.by_outcome.clone(),
+            by_cancellation: self.by_cancellation.clone(),
             by_mode: self.by_mode.clone(),
             by_route: self.by_route.clone(),
             by_model: self.by_model.clone(),
@@ -253,6 +269,8 @@ mod tests {
             answered_by: Some("demo".into()),
             route: "/api/chat",
             mode: Some(Mode::Auto),
+            cancelled: None,
+            n_not_needed: 0,
             usage: Usage { prompt_tokens: 20, cached_tokens: 10, completion_tokens: 11, reasoning_tokens: 3 },
             timings: Some(Timings {
                 queue: Duration::from_millis(1),

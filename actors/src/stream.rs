@@ -1,5 +1,6 @@
 //! The answer as its reader gets it.
 
+use crate::cancel_cause::{CancelCause, n_not_needed};
 use crate::measurements::{GenerationRecord, Outcome};
 use crate::metrics::MetricsHandle;
 use boca_core::{Answer, AnswerEvent, Failure, Mode};
@@ -8,6 +9,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use tokio::sync::watch;
 
 /// The events of one answer: sources and text as they come, then [`AnswerEvent::Done`] or a failure, then the end.
 /// Dropping it cancels everything that still works on the answer.
@@ -63,19 +65,33 @@ pub(crate) struct Recorder {
     /// See [`GenerationRecord::mode`].
     mode: Option<Mode>,
     arrived: Instant,
+    /// Whether somebody asked for its end; `None` while nobody has taken it on.
+    accepted: Option<Accepted>,
     is_recorded: bool,
+}
+
+/// A question that somebody has taken on.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// Turns true when somebody asks for its end; `None` when it ended at once.
+    pub(crate) cancelled: Option<watch::Receiver<bool>>,
 }
 
 impl Recorder {
     pub(crate) fn new(metrics: MetricsHandle, route: &'static str, asked: Mode, arrived: Instant) -> Self {
         // A name that nobody has stands in the request alone and must not become a series of its own.
         let mode = (!matches!(asked, Mode::Provider(_))).then_some(asked);
-        Self { metrics, route, mode, arrived, is_recorded: false }
+        Self { metrics, route, mode, arrived, accepted: None, is_recorded: false }
     }
 
     /// From now on it is known who is really asked: what stood for nobody in particular has been resolved.
     pub(crate) fn resolved(&mut self, mode: &str) {
         self.mode = Some(Mode::from_name(mode));
+    }
+
+    /// From now on an early end is a cancellation, and not a refusal.
+    pub(crate) fn accepted(&mut self, accepted: Accepted) {
+        self.accepted = Some(accepted);
     }
 
     pub(crate) fn record(mut self, outcome: Outcome, answer: Option<&Answer>) {
@@ -89,6 +105,11 @@ impl Recorder {
             answered_by: answer.map(|answer| answer.model_used.clone()),
             route: self.route,
             mode: self.mode.clone(),
+            cancelled: self.accepted.as_ref().and_then(|accepted| {
+                let was_requested = accepted.cancelled.as_ref().is_some_and(|cancelled| *cancelled.borrow());
+                CancelCause::of(outcome, was_requested)
+            }),
+            n_not_needed: answer.map_or(0, n_not_needed),
             usage: answer.map(|answer| answer.usage).unwrap_or_default(),
             timings: answer.map(|answer| answer.timings),
             total: self.arrived.elapsed(),

@@ -12,7 +12,7 @@ use crate::measurements::Outcome;
 use crate::messages::{Observe, Synthesize};
 use crate::metrics::MetricsHandle;
 use crate::source::Source;
-use crate::stream::{AnswerStream, Recorder};
+use crate::stream::{Accepted, AnswerStream, Recorder};
 use crate::supervisor::Control;
 use actix::{Actor, Context, Handler};
 use boca_core::fusion::{Admitted, FusionSettings, Manner, TrackRecord, effort_sampling, resolve};
@@ -203,7 +203,12 @@ impl SynthesizerHandle {
         let answer = match self.actor.call(Synthesize { ask, arrived }, deadline).await.flatten() {
             Ok(question) => {
                 recorder.resolved(&question.plan.mode);
-                self.shared.begin(*question).await
+                let id = question.ask.generate.id.clone();
+                let begun = self.shared.begin(*question).await;
+                if begun.is_ok() {
+                    recorder.accepted(Accepted { cancelled: self.shared.running.watch(&id) });
+                }
+                begun
             }
             Err(failure) => Err(failure),
         };

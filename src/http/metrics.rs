@@ -24,6 +24,7 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
             total: snapshot.by_outcome.values().sum(),
             running: running.min(all),
             queued: all.saturating_sub(running),
+            by_cancellation: snapshot.by_cancellation,
             by_outcome: snapshot.by_outcome,
         },
         tokens: TokenMetrics {

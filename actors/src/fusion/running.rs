@@ -38,6 +38,11 @@ impl Running {
         self.lock().get(id).is_some_and(|sender| sender.send(true).is_ok())
     }
 
+    /// Whether an answer has been told to end; `None` when there is none of this id.
+    pub(crate) fn watch(&self, id: &RequestId) -> Option<watch::Receiver<bool>> {
+        self.lock().get(id).map(watch::Sender::subscribe)
+    }
+
     /// How many there are.
     pub(crate) fn n_running(&self) -> usize {
         self.lock().len()

@@ -41,6 +41,9 @@ pub struct RequestMetrics {
     pub running: u64,
     /// Waiting now.
     pub queued: u64,
+    /// What was ended before it was done, by cause: questions for `client_gone`, `deadline`, `requested` (by
+    /// `DELETE /api/requests/{id}`) and `shutdown`; for `not_needed` single providers whose answer was not waited for.
+    pub by_cancellation: BTreeMap<String, u64>,
     /// Count by outcome: a `finish_reason` or an error `code`.
     pub by_outcome: BTreeMap<String, u64>,
 }
