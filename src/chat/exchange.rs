@@ -176,7 +176,6 @@ impl Run {
                 time_left: self.deadline.saturating_duration_since(Instant::now()),
                 priority: self.question.priority,
                 fairness_key: self.question.fairness_key.clone(),
-                prepared: None,
             },
         }
     }
