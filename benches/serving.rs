@@ -9,7 +9,7 @@ mod tables;
 
 use boca_core::{ChatMessage, GenerateRequest, SamplingOverrides, Usage};
 use boca_engine::generate::{EngineOptions, load};
-use boca_engine::{CancelToken, Generator, ModelSource, Report};
+use boca_engine::{CancelToken, Generator, ModelSource, PromptMaker, Report};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tables::{median, ms, print_table};
@@ -32,13 +32,19 @@ fn main() {
     let source = std::env::var_os("BOCA_BENCH_MODEL")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/demo-model"), PathBuf::from);
     let model = |prefix_cache_bytes| {
-        let options = EngineOptions { max_running: 16, prefix_cache_bytes, ..EngineOptions::default() };
+        let options = EngineOptions {
+            max_running: 16,
+            prefix_cache_bytes,
+            loop_guard: false,
+            ..EngineOptions::default()
+        };
         load(&ModelSource::Directory(source.clone()), &options, &mut |_| {}).unwrap()
     };
     let mut engine = model(0);
     println!("{}, {}", engine.info().name, engine.info().backend);
     throughput(engine.as_mut());
-    gaps(engine.as_mut(), &ends(&source));
+    let prompts = PromptMaker::open(&ModelSource::Directory(source.clone()), None).unwrap();
+    gaps(engine.as_mut(), &prompts, &ends(&source));
     cancellation(engine.as_mut());
     drop(engine);
     first_token(&model);
@@ -134,52 +140,98 @@ fn throughput(engine: &mut dyn Generator) {
     );
 }
 
-/// The time between two tokens of a stream, alone and while a long prompt is read.
-fn gaps(engine: &mut dyn Generator, ends: &[u32]) {
+/// How the time between two tokens of a stream is distributed.
+struct Gaps {
+    median: Duration,
+    p99: Duration,
+    slowest: Duration,
+    n: usize,
+}
+
+impl Gaps {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |permille: usize| times[(times.len() - 1) * permille / 1000];
+        Self { median: at(500), p99: at(990), slowest: at(1000), n: times.len() }
+    }
+}
+
+/// The gaps of a stream until a request beside it has ended, or so many of them.
+fn gaps_until(engine: &mut dyn Generator, n_running: usize, most: usize, began: Instant) -> Vec<Duration> {
+    let (mut gaps, mut before) = (Vec::new(), began);
+    while engine.n_running() >= n_running && gaps.len() < most {
+        step(engine);
+        let now = Instant::now();
+        gaps.push(now - before);
+        before = now;
+    }
+    gaps
+}
+
+/// The time between two tokens of a stream, alone and while a long prompt is read beside it. As many gaps are taken
+/// alone, right before and right after, so that what the machine itself does shows in the same figures.
+fn gaps(engine: &mut dyn Generator, prompts: &PromptMaker, ends: &[u32]) {
     let context = engine.info().context_tokens as usize;
-    let n_words = (context / 2).min(20_000);
-    let mut rows = Vec::new();
-    for round in 0..3 {
-        let mut endless = asking(2 * round, "Tell me everything.".into(), context as u32 / 2);
+    let n_words = (context * 2 / 5).min(20_000);
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let mut ratios = Vec::new();
+    for round in 0..ROUNDS {
+        let mut endless = asking(2 * round, "Tell me everything.".into(), context as u32 / 3);
         endless.sampling.logit_bias = Some(ends.iter().map(|end| (*end, -100.0)).collect());
         let cancel = begin(engine, &endless);
         for _ in 0..8 {
             step(engine);
         }
-        let timed = |engine: &mut dyn Generator, while_running: usize| {
-            let mut times = Vec::new();
-            while engine.n_running() == while_running && times.len() < 4000 {
-                let began = Instant::now();
-                step(engine);
-                times.push(began.elapsed());
-                if while_running == 1 && times.len() == 40 {
-                    break;
-                }
-            }
-            times
-        };
-        let usual = median(timed(engine, 1));
-        begin(engine, &asking(2 * round + 1, long_question(round, n_words), 1));
-        let mut beside = timed(engine, 2);
-        beside.sort_unstable();
-        let at = |percent: usize| beside[(beside.len() - 1) * percent / 100];
-        let ratio = |time: Duration| format!("{:.2}", time.as_secs_f64() / usual.as_secs_f64());
-        rows.push(vec![
-            ms(usual),
-            beside.len().to_string(),
-            ms(at(50)),
-            ratio(at(50)),
-            ratio(at(95)),
-            ratio(at(100)),
-        ]);
+        let mut long = asking(2 * round + 1, long_question(round, n_words), 1);
+        // As the daemon does: the engine gets tokens.
+        long.prepared = Some(prompts.prepare(&long).unwrap());
+        let before = gaps_until(engine, 1, 100, Instant::now());
+        let began = Instant::now();
+        begin(engine, &long);
+        let with = gaps_until(engine, 2, usize::MAX, began);
+        let after = gaps_until(engine, 1, with.len(), Instant::now());
+        let usual: Vec<Duration> = before.into_iter().chain(after).collect();
+        ratios.push((Gaps::of(usual.clone()), Gaps::of(with.clone())));
+        alone.extend(usual);
+        beside.extend(with);
         cancel.cancel();
         run_out(engine);
     }
-    let title =
-        format!("the gap between tokens while a prompt of about {n_words} tokens is read (three runs)");
+    let usual = Gaps::of(alone.clone());
+    let ratio = |time: Duration| format!("{:.2}", time.as_secs_f64() / usual.median.as_secs_f64());
+    let row = |name: &str, gaps: &Gaps| {
+        let times = [gaps.median, gaps.p99, gaps.slowest];
+        let cells = times.into_iter().flat_map(|time| [ms(time), ratio(time)]);
+        [name.to_owned(), gaps.n.to_string()].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let rows = [row("alone", &usual), row("beside a prompt", &Gaps::of(beside))];
+    let title = format!(
+        "the gap between tokens while a prompt of about {n_words} tokens is read; × is by the usual median ({ROUNDS} rounds)"
+    );
+    print_table(&title, &["stream", "gaps", "median", "×", "p99", "×", "slowest", "×"], &rows);
+    let of_rounds = |pick: &dyn Fn(&Gaps, &Gaps) -> f64| {
+        let mut all: Vec<f64> = ratios.iter().map(|(usual, with)| pick(usual, with)).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        format!("{:.2}", all[all.len() / 2])
+    };
+    let by = |time: Duration, usual: &Gaps| time.as_secs_f64() / usual.median.as_secs_f64();
+    let rows = [
+        vec![
+            "alone".into(),
+            "1".into(),
+            of_rounds(&|usual, _| by(usual.p99, usual)),
+            of_rounds(&|usual, _| by(usual.slowest, usual)),
+        ],
+        vec![
+            "beside a prompt".into(),
+            of_rounds(&|usual, with| by(with.median, usual)),
+            of_rounds(&|usual, with| by(with.p99, usual)),
+            of_rounds(&|usual, with| by(with.slowest, usual)),
+        ],
+    ];
     print_table(
-        &title,
-        &["usual", "steps beside", "median", "÷ usual", "p95 ÷ usual", "slowest ÷ usual"],
+        "the same, round by round: the median of the rounds' figures, by the round's own usual median",
+        &["stream", "median ×", "p99 ×", "slowest ×"],
         &rows,
     );
 }
