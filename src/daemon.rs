@@ -99,6 +99,7 @@ fn engine_factory(settings: &Settings, source: ModelSource) -> GeneratorFactory 
         prefill_chunk_tokens: model.prefill_chunk_tokens,
         max_running: model.max_running,
         prefix_cache_bytes: model.prefix_cache_bytes,
+        kv_precision: model.kv_precision,
         kv_limit_bytes: model.kv_limit_bytes,
         loop_guard: model.loop_guard,
         system_prompts: settings.chat.system.iter().cloned().collect(),

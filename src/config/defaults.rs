@@ -7,7 +7,7 @@ use super::file::{
 use super::places::Environment;
 use super::units::{ByteSize, HumanDuration};
 use boca_core::fusion::FusionSettings;
-use boca_core::{PresetTable, SamplingOverrides};
+use boca_core::{KvPrecision, PresetTable, SamplingOverrides};
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             prefill_chunk_tokens: Some(256),
             max_running: Some(4),
             prefix_cache: mebibytes(1024),
+            kv_precision: Some(KvPrecision::default().as_str().to_owned()),
             kv_memory: None,
             loop_guard: Some(true),
             queue_limit: Some(32),

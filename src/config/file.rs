@@ -56,6 +56,8 @@ section! {
         max_running: u32,
         /// Memory for prompts that begin alike.
         prefix_cache: ByteSize,
+        /// Format of keys and values.
+        kv_precision: String,
         /// Memory for keys and values in all.
         kv_memory: ByteSize,
         /// Whether answers that repeat themselves are ended.

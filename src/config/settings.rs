@@ -7,7 +7,7 @@ use super::merge::Merged;
 use super::origin::Origin;
 use super::providers::{ConfiguredProvider, configured_providers};
 use boca_core::fusion::FusionSettings;
-use boca_core::{Effort, Mode, Preset, PresetTable, SamplingOverrides};
+use boca_core::{Effort, KvPrecision, Mode, Preset, PresetTable, SamplingOverrides};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,6 +95,8 @@ pub(crate) struct ModelSettings {
     pub max_running: usize,
     /// Bytes of keys and values that are kept for prompts that begin alike.
     pub prefix_cache_bytes: u64,
+    /// In which format keys and values are kept.
+    pub kv_precision: KvPrecision,
     /// The most bytes of keys and values in all; `None`: enough for `max_running` whole contexts.
     pub kv_limit_bytes: Option<u64>,
     /// Whether answers that repeat themselves over and over are ended.
@@ -230,6 +232,10 @@ impl Settings {
             max_running: check.count("model.max_running", values.model.max_running, 1, 256)?,
             prefix_cache_bytes: check.size("model.prefix_cache", values.model.prefix_cache, 0, 1 << 40)?
                 as u64,
+            kv_precision: {
+                let choices = KvPrecision::ALL.map(|precision| (precision.as_str(), precision));
+                check.one_of("model.kv_precision", values.model.kv_precision, &choices)?
+            },
             kv_limit_bytes: match values.model.kv_memory {
                 None => None,
                 given => Some(check.size("model.kv_memory", given, 1 << 20, 1 << 44)? as u64),

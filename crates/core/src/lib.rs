@@ -12,6 +12,7 @@ pub mod fusion;
 mod generate;
 mod generator_load;
 mod ids;
+mod kv_precision;
 mod mode;
 mod model;
 mod priority;
@@ -35,6 +36,7 @@ pub use generate::{
 };
 pub use generator_load::GeneratorLoad;
 pub use ids::{InvalidId, RequestId, SessionId};
+pub use kv_precision::KvPrecision;
 pub use mode::{Effort, Mode, Strategy};
 pub use model::{LoadPhase, LoadProgress, ModelInfo, Quantization};
 pub use priority::Priority;

@@ -13,6 +13,7 @@
 //! Run with `--nocapture` for the table.
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+use boca_core::KvPrecision;
 use boca_engine::ModelSource;
 use boca_engine::backend::{Backend, Chunk, Logits, LogitsOf, SequenceId};
 use boca_engine::checkpoint::CheckpointWeights;
@@ -60,7 +61,9 @@ impl Reference {
     }
 
     fn backend(&self, isa: Isa, threads: usize) -> CpuBackend {
-        let options = CpuOptions { threads: Some(threads), isa: Some(isa) };
+        // The reference keeps keys and values as it computes them.
+        let kv_precision = KvPrecision::F32;
+        let options = CpuOptions { threads: Some(threads), isa: Some(isa), kv_precision };
         CpuBackend::with_options(&self.checkpoint.config, self.checkpoint.weights.clone(), options)
     }
 

@@ -1,15 +1,22 @@
 //! Attention of a step: which thread does what.
 
-use super::kernels::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, MAX_HEADS};
+use super::kernels::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, MAX_HEADS, NarrowRows};
 use super::kv_cache::KvSequence;
 use super::linear::Compute;
 use super::pool::WorkerPanic;
 use super::step::Step;
 use crate::checkpoint::ModelConfig;
+use boca_core::KvPrecision;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Query tokens that share the blocks of keys and values while these are in the cache.
 const UNIT_ROWS: usize = 8;
+
+thread_local! {
+    /// One head's keys and values of one block, widened.
+    static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Some heads of one key-value head, for some tokens of one chunk.
 #[derive(Debug, Clone, Copy)]
@@ -116,24 +123,27 @@ impl LayerAttention<'_> {
         let mut largest = [[f32::NEG_INFINITY; MAX_HEADS]; UNIT_ROWS];
         let mut weight_sums = [[0.0f32; MAX_HEADS]; UNIT_ROWS];
         let rows = unit.first_row..unit.first_row + unit.n_rows;
-        for block in 0..=step.position(rows.end - 1) / KV_BLOCK_TOKENS {
-            let (keys, values) = sequence.block(self.layer, block, unit.kv_head);
-            for (i, row) in rows.clone().enumerate() {
-                let n_visible = (step.position(row) + 1).saturating_sub(block * KV_BLOCK_TOKENS);
-                if n_visible == 0 {
-                    continue;
+        let n_seen = step.position(rows.end - 1) + 1;
+        for block in 0..n_seen.div_ceil(KV_BLOCK_TOKENS) {
+            let n_rows = (n_seen - block * KV_BLOCK_TOKENS).min(KV_BLOCK_TOKENS);
+            self.with_numbers(kernels, sequence, block, unit.kv_head, n_rows, |keys, values| {
+                for (i, row) in rows.clone().enumerate() {
+                    let n_visible = (step.position(row) + 1).saturating_sub(block * KV_BLOCK_TOKENS);
+                    if n_visible == 0 {
+                        continue;
+                    }
+                    kernels.attend(&mut AttentionBlock {
+                        queries: &self.queries[self.heads_of(unit, row)],
+                        keys,
+                        values,
+                        head_dim,
+                        n_tokens: n_visible.min(KV_BLOCK_TOKENS),
+                        largest: &mut largest[i][..unit.n_heads],
+                        weight_sums: &mut weight_sums[i][..unit.n_heads],
+                        outputs: outputs_of(row),
+                    });
                 }
-                kernels.attend(&mut AttentionBlock {
-                    queries: &self.queries[self.heads_of(unit, row)],
-                    keys,
-                    values,
-                    head_dim,
-                    n_tokens: n_visible.min(KV_BLOCK_TOKENS),
-                    largest: &mut largest[i][..unit.n_heads],
-                    weight_sums: &mut weight_sums[i][..unit.n_heads],
-                    outputs: outputs_of(row),
-                });
-            }
+            });
         }
         for (i, row) in rows.enumerate() {
             for (head, output) in outputs_of(row).chunks_exact_mut(head_dim).enumerate() {
@@ -141,6 +151,34 @@ impl LayerAttention<'_> {
                 output.iter_mut().for_each(|number| *number *= factor);
             }
         }
+    }
+}
+
+impl LayerAttention<'_> {
+    /// Hands out the first `n_rows` keys and values of a block as floats.
+    fn with_numbers(
+        &self,
+        kernels: &Kernels,
+        sequence: &KvSequence,
+        block: usize,
+        kv_head: usize,
+        n_rows: usize,
+        work: impl FnOnce(&[f32], &[f32]),
+    ) {
+        let (keys, values) = sequence.block(self.layer, block, kv_head);
+        let (precision, width) = (sequence.precision(), self.config.head_dim);
+        if precision == KvPrecision::F32 {
+            return work(bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
+        }
+        WIDENED.with_borrow_mut(|widened| {
+            let size = KV_BLOCK_TOKENS * width;
+            widened.resize(2 * size, 0.0);
+            let (wide_keys, wide_values) = widened.split_at_mut(size);
+            for (bytes, wide) in [(keys, &mut *wide_keys), (values, &mut *wide_values)] {
+                kernels.widen_rows(&NarrowRows { precision, width, bytes }, n_rows, wide);
+            }
+            work(wide_keys, wide_values);
+        });
     }
 }
 

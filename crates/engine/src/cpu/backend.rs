@@ -10,6 +10,7 @@ use super::pool::{Pool, panic_text};
 use super::step::Step;
 use crate::backend::{Backend, BackendError, Chunk, Logits, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
+use boca_core::KvPrecision;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,8 @@ pub struct CpuOptions {
     pub threads: Option<usize>,
     /// Instruction set. Default, and when this processor lacks the one named: the best it has.
     pub isa: Option<Isa>,
+    /// In which format keys and values are kept.
+    pub kv_precision: KvPrecision,
 }
 
 /// Native inference on all cores, straight from mapped weights.
@@ -45,6 +48,11 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
+    /// Bytes of KV cache that one token of a model takes, without loading it.
+    pub fn kv_bytes_per_token_of(config: &ModelConfig, precision: KvPrecision) -> u64 {
+        KvShape::new(config, precision).bytes_per_token()
+    }
+
     /// Takes a checked model; `threads` as in [`CpuOptions`].
     pub fn new(config: &ModelConfig, weights: Weights, threads: Option<usize>) -> Self {
         Self::with_options(config, weights, CpuOptions { threads, ..CpuOptions::default() })
@@ -62,7 +70,7 @@ impl CpuBackend {
             forward: Forward::new(config, weights),
             compute: Compute { kernels, pool: Pool::new(threads) },
             isa,
-            kv_shape: KvShape::new(config),
+            kv_shape: KvShape::new(config, options.kv_precision),
             kv_bytes: ReservedBytes::default(),
             vocab_size: config.vocab_size,
             sequences: HashMap::new(),

@@ -1,12 +1,14 @@
 //! Keys and values of sequences, in blocks that forks share.
 //!
-//! Numbers are kept as f32: exact against the reference, and read by the kernels without conversion. A block holds
-//! [`KV_BLOCK_TOKENS`] tokens of all layers; it is allocated when its first token arrives. Full blocks are never
-//! written again, so a fork shares them and copies only the block that it will go on writing in.
+//! Numbers are rounded once, when they are written, and never again: f32 is exact against the reference and read by the
+//! kernels as it is, narrower formats are widened right before their use. A block holds [`KV_BLOCK_TOKENS`] tokens of all
+//! layers; it is allocated when its first token arrives. Full blocks are never written again, so a fork shares them and
+//! copies only the block that it will go on writing in.
 
-use super::kernels::KV_BLOCK_TOKENS;
+use super::kernels::{KV_BLOCK_TOKENS, write_row};
 use crate::backend::BackendError;
 use crate::checkpoint::ModelConfig;
+use boca_core::KvPrecision;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +18,7 @@ pub(super) struct KvShape {
     n_layers: usize,
     n_kv_heads: usize,
     head_dim: usize,
+    precision: KvPrecision,
 }
 
 /// Bytes that all blocks of one backend take.
@@ -33,25 +36,27 @@ pub(super) struct KvSequence {
 
 #[derive(Debug)]
 struct Block {
-    /// `[n_layers, 2, n_kv_heads, KV_BLOCK_TOKENS, head_dim]`, keys before values.
-    numbers: Vec<f32>,
+    /// `[n_layers, 2, n_kv_heads, KV_BLOCK_TOKENS]` rows of `head_dim` numbers each, keys before values. Words, so that
+    /// those of `f32` lie right.
+    words: Vec<u32>,
     reserved: ReservedBytes,
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.reserved.fetch_sub(size_of_val(&self.numbers[..]) as u64, Ordering::Relaxed);
+        self.reserved.fetch_sub(size_of_val(&self.words[..]) as u64, Ordering::Relaxed);
     }
 }
 
 impl KvShape {
-    pub(super) fn new(config: &ModelConfig) -> Self {
-        Self { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim }
+    pub(super) fn new(config: &ModelConfig, precision: KvPrecision) -> Self {
+        let ModelConfig { n_layers, n_kv_heads, head_dim, .. } = *config;
+        Self { n_layers, n_kv_heads, head_dim, precision }
     }
 
     /// Bytes of one token.
     pub(super) fn bytes_per_token(&self) -> u64 {
-        (self.n_layers * 2 * self.n_kv_heads * self.head_dim * size_of::<f32>()) as u64
+        (self.n_layers * 2 * self.n_kv_heads * self.row_bytes()) as u64
     }
 
     /// Bytes of one block.
@@ -59,16 +64,17 @@ impl KvShape {
         self.bytes_per_token() * KV_BLOCK_TOKENS as u64
     }
 
-    fn head_size(&self) -> usize {
-        KV_BLOCK_TOKENS * self.head_dim
+    /// Bytes of the keys or values of one token and head.
+    fn row_bytes(&self) -> usize {
+        self.precision.bytes_of(self.head_dim)
     }
 
-    fn block_size(&self) -> usize {
-        self.n_layers * 2 * self.n_kv_heads * self.head_size()
+    fn head_bytes(&self) -> usize {
+        KV_BLOCK_TOKENS * self.row_bytes()
     }
 
     fn head_start(&self, layer: usize, values: bool, kv_head: usize) -> usize {
-        ((layer * 2 + usize::from(values)) * self.n_kv_heads + kv_head) * self.head_size()
+        ((layer * 2 + usize::from(values)) * self.n_kv_heads + kv_head) * self.head_bytes()
     }
 
     fn out_of_memory(&self, n_tokens: usize) -> BackendError {
@@ -104,7 +110,7 @@ impl KvSequence {
         fork.blocks.extend_from_slice(&self.blocks[..n_full]);
         if !n_tokens.is_multiple_of(KV_BLOCK_TOKENS) {
             let mut block = fork.new_block()?;
-            numbers_of(&mut block).copy_from_slice(&self.blocks[n_full].numbers);
+            words_of(&mut block).copy_from_slice(&self.blocks[n_full].words);
             fork.blocks.push(block);
         }
         fork.n_tokens = n_tokens;
@@ -142,12 +148,14 @@ impl KvSequence {
     /// When there is no room at `position`, or it lies in what is shared with a fork.
     pub(super) fn write(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
         let shape = self.shape;
-        let block = numbers_of(&mut self.blocks[position / KV_BLOCK_TOKENS]);
-        let offset = position % KV_BLOCK_TOKENS * shape.head_dim;
+        let block: &mut [u8] =
+            bytemuck::cast_slice_mut(words_of(&mut self.blocks[position / KV_BLOCK_TOKENS]));
+        let row_bytes = shape.row_bytes();
+        let offset = position % KV_BLOCK_TOKENS * row_bytes;
         for (is_value, numbers) in [(false, keys), (true, values)] {
             for (kv_head, numbers) in numbers.chunks_exact(shape.head_dim).enumerate() {
                 let start = shape.head_start(layer, is_value, kv_head) + offset;
-                block[start..start + shape.head_dim].copy_from_slice(numbers);
+                write_row(shape.precision, numbers, &mut block[start..start + row_bytes]);
             }
         }
     }
@@ -157,28 +165,35 @@ impl KvSequence {
         self.blocks.iter().map(|block| Arc::as_ptr(block) as usize)
     }
 
-    /// Keys and values of one layer and head in one block, each `[KV_BLOCK_TOKENS, head_dim]`.
-    pub(super) fn block(&self, layer: usize, block: usize, kv_head: usize) -> (&[f32], &[f32]) {
+    /// In which format its numbers are.
+    pub(super) fn precision(&self) -> KvPrecision {
+        self.shape.precision
+    }
+
+    /// Keys and values of one layer and head in one block, each [`KV_BLOCK_TOKENS`] rows.
+    pub(super) fn block(&self, layer: usize, block: usize, kv_head: usize) -> (&[u8], &[u8]) {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.blocks[block].words);
         let part = |values| {
             let start = self.shape.head_start(layer, values, kv_head);
-            &self.blocks[block].numbers[start..start + self.shape.head_size()]
+            &bytes[start..start + self.shape.head_bytes()]
         };
         (part(false), part(true))
     }
 
     fn new_block(&self) -> Result<Arc<Block>, BackendError> {
-        let n = self.shape.block_size();
-        let mut numbers = Vec::new();
-        numbers
+        // Rows of one format are as many as a block has tokens, so their bytes are whole words.
+        let n = self.shape.block_bytes() as usize / size_of::<u32>();
+        let mut words = Vec::new();
+        words
             .try_reserve_exact(n)
             .map_err(|_| self.shape.out_of_memory((self.blocks.len() + 1) * KV_BLOCK_TOKENS))?;
-        numbers.resize(n, 0.0);
-        self.reserved.fetch_add(size_of_val(&numbers[..]) as u64, Ordering::Relaxed);
-        Ok(Arc::new(Block { numbers, reserved: Arc::clone(&self.reserved) }))
+        words.resize(n, 0);
+        self.reserved.fetch_add(size_of_val(&words[..]) as u64, Ordering::Relaxed);
+        Ok(Arc::new(Block { words, reserved: Arc::clone(&self.reserved) }))
     }
 }
 
 /// The last block of a sequence is its own: full ones are shared, the one being written is copied when forked.
-fn numbers_of(block: &mut Arc<Block>) -> &mut [f32] {
-    &mut Arc::get_mut(block).expect("only full blocks are shared, and they are never written").numbers
+fn words_of(block: &mut Arc<Block>) -> &mut [u32] {
+    &mut Arc::get_mut(block).expect("only full blocks are shared, and they are never written").words
 }

@@ -4,7 +4,7 @@
 //! threads, `linear` splits matrix products among them, `attention`, `router`, `experts` and `forward` are the model,
 //! [`CpuBackend`] is what the rest of the engine sees.
 //!
-//! All arithmetic is in f32, and so is the KV cache: `8 * n_layers * n_kv_heads * head_dim` bytes a token. A sequence
+//! All arithmetic is in f32. Keys and values are rounded to the format of the KV cache when they are written. A sequence
 //! gets the same logits, bit for bit, however its tokens are cut into chunks, and whoever shares its steps.
 #![allow(unsafe_code)]
 

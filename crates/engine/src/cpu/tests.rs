@@ -84,13 +84,15 @@ fn steps_may_be_collected_late_and_only_once() {
 fn memory_is_counted_shared_and_given_back() {
     let mut backend = backend_with(1);
     let block = 32 * backend.kv_bytes_per_token();
-    assert_eq!(backend.kv_bytes_per_token(), 3 * 2 * 2 * 32 * 4);
+    assert_eq!(backend.kv_bytes_per_token(), 3 * 2 * 2 * 32 * 2, "two bytes a number");
     let parent = backend.open(1000).unwrap();
     assert_eq!(backend.kv_bytes(), 0);
     launch(&mut backend, &[chunk(parent, &[1; 40])]).unwrap();
     assert_eq!(backend.kv_bytes(), 2 * block);
     let fork = backend.fork(parent, 35, 1000).unwrap();
     assert_eq!(backend.kv_bytes(), 3 * block);
+    let of = |sequences: &[SequenceId]| backend.kv_bytes_of(sequences);
+    assert_eq!((of(&[parent]), of(&[fork]), of(&[fork, parent])), (2 * block, 2 * block, 3 * block));
     backend.close(parent);
     assert_eq!(backend.kv_bytes(), 2 * block);
     backend.close(fork);
@@ -128,7 +130,7 @@ fn the_number_of_threads_does_not_show() {
 fn an_instruction_set_that_is_missing_is_replaced() {
     let model = model();
     let missing = if cfg!(target_arch = "x86_64") { Isa::Neon } else { Isa::Avx2 };
-    let options = CpuOptions { threads: Some(1), isa: Some(missing) };
+    let options = CpuOptions { threads: Some(1), isa: Some(missing), ..CpuOptions::default() };
     let backend = CpuBackend::with_options(&model.config, model.weights, options);
     assert_eq!(backend.describe(), format!("cpu ({}, 1 thread)", Isa::detect()));
 }

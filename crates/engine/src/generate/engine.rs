@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// Who takes part in the next step. Those whose prompts are being read share its prompt tokens evenly, so that a
-    /// short one does not wait behind a long one; what is left over goes to those that came first.
+    /// short one does not wait behind a long one; what is left over goes round.
     fn shares(&self) -> Vec<Share> {
         let n_decoding = self.running.iter().filter(|answer| answer.is_decoding()).count();
         let mut unread: Vec<usize> = self.running.iter().map(Answer::n_unread).collect();
@@ -207,7 +207,10 @@ impl Engine {
                 break;
             }
             let each = (left / n_readers).max(1);
-            for (unread, n_prompt) in unread.iter_mut().zip(&mut n_prompt) {
+            // Where there is not even one for each, they take turns.
+            let turn = self.counters.steps as usize % unread.len();
+            for place in (turn..unread.len()).chain(0..turn) {
+                let (unread, n_prompt) = (&mut unread[place], &mut n_prompt[place]);
                 let n = each.min(*unread).min(left);
                 *unread -= n;
                 *n_prompt += n;

@@ -3,10 +3,10 @@
 use super::engine::{Engine, EngineConfig};
 use crate::backend::{Backend, BackendError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::cpu::CpuBackend;
+use crate::cpu::{CpuBackend, CpuOptions};
 use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
-use boca_core::{LoadPhase, LoadProgress};
+use boca_core::{KvPrecision, LoadPhase, LoadProgress};
 use std::time::Instant;
 
 /// How to load a model.
@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub max_running: usize,
     /// Bytes of KV that are kept for prompts that begin alike; 0 keeps nothing.
     pub prefix_cache_bytes: u64,
+    /// In which format keys and values are kept.
+    pub kv_precision: KvPrecision,
     /// The most bytes of KV that requests under way and what is kept may take together; `None` is enough for the whole
     /// context of every request that may run, and for all that may be kept.
     pub kv_limit_bytes: Option<u64>,
@@ -39,6 +41,7 @@ impl Default for EngineOptions {
             prefill_chunk_tokens: 256,
             max_running: 4,
             prefix_cache_bytes: 1 << 30,
+            kv_precision: KvPrecision::default(),
             kv_limit_bytes: None,
             loop_guard: true,
             system_prompts: Vec::new(),
@@ -70,7 +73,11 @@ pub fn load(
         model.page_in(&mut |done, total| report(LoadPhase::Reading, done, total));
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    let backend = CpuBackend::new(&model.config, model.weights.clone(), options.threads);
+    let backend = CpuBackend::with_options(
+        &model.config,
+        model.weights.clone(),
+        CpuOptions { threads: options.threads, kv_precision: options.kv_precision, ..CpuOptions::default() },
+    );
     let mut info = model.model_info(backend.describe(), backend.kv_bytes_per_token());
     if let Some(context_tokens) = options.context_tokens {
         if context_tokens > info.context_tokens {

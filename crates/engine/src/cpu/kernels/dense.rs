@@ -125,7 +125,7 @@ const fn size_bytes<const FLOAT: u8>() -> usize {
 /// # Safety
 /// Inside `V::vectorize`; `from` is valid for reads of `V::N` numbers.
 #[inline(always)]
-unsafe fn widen<V: Lanes, const FLOAT: u8>(from: *const u8) -> V {
+pub(super) unsafe fn widen<V: Lanes, const FLOAT: u8>(from: *const u8) -> V {
     // SAFETY: passed on.
     unsafe {
         match FLOAT {
@@ -141,7 +141,7 @@ unsafe fn widen<V: Lanes, const FLOAT: u8>(from: *const u8) -> V {
 /// # Safety
 /// Inside `V::vectorize`; `from` is valid for reads of `n < V::N` numbers.
 #[inline(always)]
-unsafe fn widen_part<V: Lanes, const FLOAT: u8>(from: *const u8, n: usize) -> V {
+pub(super) unsafe fn widen_part<V: Lanes, const FLOAT: u8>(from: *const u8, n: usize) -> V {
     let mut bytes = [0u8; 4 * MAX_LANES];
     // SAFETY: `n` numbers are readable and fit the buffer, which is as wide as the widest vector.
     unsafe {

@@ -13,6 +13,7 @@ mod affine;
 mod attention;
 mod dense;
 mod elementwise;
+mod narrow;
 mod panel;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod tile;
 
 use super::lanes::Lanes;
 pub(super) use attention::{AttentionBlock, KV_BLOCK_TOKENS, MAX_HEADS};
+pub(super) use narrow::{NarrowRows, write_row};
 pub(super) use panel::{Panel, Rows};
 
 /// Columns that are summed in vector lanes before the lanes are added up.
@@ -39,6 +41,7 @@ pub(super) struct Kernels {
     panel: unsafe fn(&Panel<'_>),
     unpack_row: unsafe fn(&Rows<'_>, usize, &mut [f32]),
     attend: unsafe fn(&mut AttentionBlock<'_>),
+    widen_rows: unsafe fn(&NarrowRows<'_>, usize, &mut [f32]),
     rms_norm: unsafe fn(&mut [f32], &[f32], f32),
     silu_mul: unsafe fn(&mut [f32], &[f32]),
     add_scaled: unsafe fn(&mut [f32], &[f32], f32),
@@ -54,6 +57,7 @@ impl Kernels {
             panel: panel::multiply::<V>,
             unpack_row: panel::unpack_row::<V>,
             attend: attention::attend::<V>,
+            widen_rows: narrow::widen_rows::<V>,
             rms_norm: elementwise::rms_norm::<V>,
             silu_mul: elementwise::silu_mul::<V>,
             add_scaled: elementwise::add_scaled::<V>,
@@ -83,6 +87,17 @@ impl Kernels {
         block.check();
         // SAFETY: the slices were just checked.
         unsafe { (self.attend)(block) }
+    }
+
+    /// The first `n_rows` rows of keys or values as floats.
+    ///
+    /// # Panics
+    /// When either slice has fewer rows.
+    pub(super) fn widen_rows(&self, rows: &NarrowRows<'_>, n_rows: usize, out: &mut [f32]) {
+        let row_bytes = rows.precision.bytes_of(rows.width);
+        assert!(rows.bytes.len() >= n_rows * row_bytes && out.len() >= n_rows * rows.width, "rows");
+        // SAFETY: the slices were just checked.
+        unsafe { (self.widen_rows)(rows, n_rows, out) }
     }
 
     /// `x = x / rms(x) * weight`

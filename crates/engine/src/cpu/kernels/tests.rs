@@ -5,8 +5,9 @@
 //! short). Nothing else is granted, because unpacked weights are the same numbers up to one rounding.
 
 use super::super::isa::Isa;
-use super::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, Panel, Rows};
+use super::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, NarrowRows, Panel, Rows, write_row};
 use crate::checkpoint::{Bytes, FloatType, Matrix, MatrixData, TensorBytes};
+use boca_core::KvPrecision;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -348,6 +349,65 @@ fn halves_that_are_not_ordinary_numbers_are_widened_too() {
                 let same = expected.to_bits() == wide.to_bits() || (expected.is_nan() && wide.is_nan());
                 assert!(same, "{isa}: {half:#06x} as {float:?} became {wide}, not {expected}");
             }
+        }
+    }
+}
+
+#[test]
+fn narrow_rows_are_close_to_what_was_written_and_the_same_everywhere() {
+    let mut random = Random(7);
+    for width in [1, 5, 8, 16, 31, 32, 40, 64, 100, 128] {
+        for precision in KvPrecision::ALL {
+            let rows: Vec<Vec<f32>> = (0..3).map(|_| random.numbers(width)).collect();
+            let size = precision.bytes_of(width);
+            let mut bytes = vec![0; 3 * size];
+            for (row, to) in rows.iter().zip(bytes.chunks_exact_mut(size)) {
+                write_row(precision, row, to);
+            }
+            let narrow = NarrowRows { precision, width, bytes: &bytes };
+            let mut first: Option<Vec<f32>> = None;
+            for (isa, kernels) in available() {
+                let mut wide = vec![9.0; 3 * width];
+                kernels.widen_rows(&narrow, 2, &mut wide);
+                assert_eq!(wide[2 * width..], vec![9.0; width], "{isa}: what was not asked for stays");
+                for (row, wide) in rows.iter().zip(wide.chunks_exact(width)).take(2) {
+                    for (group, wide) in row.chunks(KvPrecision::GROUP).zip(wide.chunks(KvPrecision::GROUP)) {
+                        let largest = group.iter().fold(0.0_f32, |most, n| most.max(n.abs()));
+                        for (number, wide) in group.iter().zip(wide) {
+                            let bound = match precision {
+                                KvPrecision::F32 => 0.0,
+                                KvPrecision::F16 => number.abs() / 2048.0 + 1e-7,
+                                KvPrecision::Bf16 => number.abs() / 256.0,
+                                KvPrecision::Q8 => largest / 127.0 * 0.501,
+                            };
+                            assert!((number - wide).abs() <= bound, "{isa} {precision:?}: {number} {wide}");
+                        }
+                    }
+                }
+                // One rounding may differ where there is no fused product.
+                let same = first.get_or_insert_with(|| wide.clone());
+                for (one, other) in same.iter().zip(&wide) {
+                    assert!((one - other).abs() <= one.abs() * 1e-5 + 1e-6, "{isa} {precision:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_become_the_largest_and_nonsense_stays_nonsense() {
+    for (isa, kernels) in available() {
+        for precision in KvPrecision::ALL {
+            let read = |row: &[f32]| {
+                let mut bytes = vec![0; precision.bytes_of(row.len())];
+                write_row(precision, row, &mut bytes);
+                let mut wide = vec![0.0; row.len()];
+                kernels.widen_rows(&NarrowRows { precision, width: row.len(), bytes: &bytes }, 1, &mut wide);
+                wide
+            };
+            assert!(read(&[1e30, -1e30, 0.0]).iter().all(|n| n.is_finite()), "{isa} {precision:?}");
+            assert!(read(&[1.0, f32::NAN]).iter().any(|n| n.is_nan()), "{isa} {precision:?}");
+            assert_eq!(read(&[0.0; 40]), vec![0.0; 40]);
         }
     }
 }
