@@ -1,10 +1,12 @@
 //! What the supervisor publishes about one actor. Reading it never waits.
 
+use crate::restart_policy::Restart;
 use arc_swap::ArcSwap;
 use boca_core::{ActorState, ErrorCode, Failure};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
 
 /// What a user sees of one actor.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +23,10 @@ pub struct ActorReport {
     pub mailbox_capacity: usize,
     /// Since when it has been in this state.
     pub since: SystemTime,
+    /// After which endings it is started again.
+    pub restart: Restart,
+    /// Those that have to be ready before it is started.
+    pub needs: &'static [&'static str],
 }
 
 /// The supervisor's published record of one child.
@@ -29,7 +35,13 @@ pub(crate) struct ChildStatus {
     name: Arc<str>,
     capacity: usize,
     depth: AtomicUsize,
+    /// Calls whose handling began, ever: the actor's progress.
+    taken: AtomicU64,
     life: ArcSwap<Life>,
+    restart: Restart,
+    needs: &'static [&'static str],
+    /// Whether there was an incarnation yet, or will never be one.
+    is_made: watch::Sender<bool>,
 }
 
 /// Where a child is in its life.
@@ -53,7 +65,20 @@ impl ChildStatus {
             next_start: None,
             stopping: false,
         };
-        Self { name, capacity, depth: AtomicUsize::new(0), life: ArcSwap::from_pointee(life) }
+        Self {
+            name,
+            capacity,
+            depth: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            life: ArcSwap::from_pointee(life),
+            restart: Restart::Permanent,
+            needs: &[],
+            is_made: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn governed_by(self, restart: Restart, needs: &'static [&'static str]) -> Self {
+        Self { restart, needs, ..self }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -81,7 +106,33 @@ impl ChildStatus {
             mailbox_depth: self.depth.load(Ordering::Relaxed),
             mailbox_capacity: self.capacity,
             since: life.since,
+            restart: self.restart,
+            needs: self.needs,
         }
+    }
+
+    /// Says that there is, or was, an incarnation.
+    pub(crate) fn is_made(&self) {
+        self.is_made.send_replace(true);
+    }
+
+    /// Waits for the first incarnation, which comes when all that the actor needs are ready.
+    pub(crate) async fn until_made(&self, deadline: Instant) {
+        if !*self.is_made.borrow() {
+            let mut is_made = self.is_made.subscribe();
+            // Who has waited in vain finds no actor, and is told so.
+            tokio::time::timeout_at(deadline.into(), is_made.wait_for(|is_made| *is_made)).await.ok();
+        }
+    }
+
+    /// Counts a call that the actor has begun to handle.
+    pub(crate) fn take(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls the actor has begun to handle.
+    pub(crate) fn n_taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// What a caller is told who finds no actor.
@@ -94,6 +145,10 @@ impl ChildStatus {
         if life.state == ActorState::Down {
             let reason = life.last_error.as_deref().unwrap_or("unknown reason");
             return Failure::new(ErrorCode::ShuttingDown, format!("the {name} actor is down: {reason}"));
+        }
+        if life.state == ActorState::Starting && life.restarts == 0 {
+            let message = format!("the {name} actor is being started");
+            return Failure::new(ErrorCode::Restarting, message).retry_after(Duration::from_secs(1));
         }
         let wait = life.next_start.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
         Failure::new(ErrorCode::Restarting, format!("the {name} actor is being restarted"))
@@ -131,6 +186,7 @@ impl ChildStatus {
     }
 
     pub(crate) fn down(&self, reason: Option<String>) {
+        self.is_made();
         self.change(|life| {
             life.state = ActorState::Down;
             life.last_error = reason.clone().or_else(|| life.last_error.take());
@@ -141,7 +197,7 @@ impl ChildStatus {
         self.change(|life| life.stopping = true);
     }
 
-    /// Only the child's own supervising task writes, so that no change is lost.
+    /// Only the supervisor writes, under its lock, so that no change is lost.
     fn change(&self, edit: impl FnOnce(&mut Life)) {
         let mut life = Life::clone(&self.life.load());
         let before = life.state;

@@ -18,6 +18,9 @@ const MAILBOX_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A message with a typed reply.
 pub(crate) trait ActorRequest: Send + 'static {
+    /// Whether doing it twice is as good as once, so that a call which was lost with its actor may be repeated.
+    const IS_REPEATABLE: bool = true;
+
     /// What the actor answers.
     type Reply: Send + 'static;
 }
@@ -38,6 +41,7 @@ impl<R: ActorRequest> Message for Call<R> {
 impl<R: ActorRequest> Call<R> {
     /// Takes the call apart, for a handler that replies later.
     pub(crate) fn into_parts(self) -> (R, ReplyTo<R::Reply>) {
+        self.reply.place.0.take();
         (self.request, self.reply)
     }
 
@@ -111,17 +115,19 @@ impl<A: Actor> ActorHandle<A> {
     ///
     /// # Errors
     /// `Overloaded` (mailbox full), `Restarting` or `ShuttingDown` (no actor, or it ended before it replied),
-    /// `DeadlineExceeded`.
+    /// `Internal` (the same, and the request may have had its effect), `DeadlineExceeded`. The code says whether a
+    /// retry is safe.
     pub(crate) async fn call<R>(&self, request: R, deadline: Instant) -> Result<R::Reply, Failure>
     where
         R: ActorRequest,
         A: Handler<Call<R>>,
         A::Context: ToEnvelope<A, Call<R>>,
     {
+        self.slot.status.until_made(deadline).await;
         let reply = self.post(request, deadline)?;
         match tokio::time::timeout_at(deadline.into(), reply).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_dropped)) => Err(self.slot.status.absence()),
+            Ok(Err(_dropped)) => Err(self.lost::<R>()),
             Err(_elapsed) => Err(Failure::new(
                 ErrorCode::DeadlineExceeded,
                 format!("the {} actor did not answer before the deadline", self.slot.status.name()),
@@ -156,6 +162,17 @@ impl<A: Actor> ActorHandle<A> {
             Err(SendError::Full(_)) => Err(self.mailbox_full()),
             Err(SendError::Closed(_)) => Err(status.absence()),
         }
+    }
+
+    /// What a caller is told whose call was with the actor when that ended.
+    fn lost<R: ActorRequest>(&self) -> Failure {
+        let status = &self.slot.status;
+        if R::IS_REPEATABLE {
+            return status.absence();
+        }
+        let name = status.name();
+        let message = format!("the {name} actor ended before it answered; what was asked may have been done");
+        Failure::new(ErrorCode::Internal, message)
     }
 
     fn mailbox_full(&self) -> Failure {

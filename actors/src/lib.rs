@@ -46,6 +46,8 @@ mod service_time;
 mod source;
 mod stream;
 mod supervisor;
+mod supervisor_child;
+mod supervisor_plan;
 mod synthesizer;
 
 pub use cancel_cause::CancelCause;
@@ -58,7 +60,8 @@ pub use provider_settings::{ProviderSettings, UsageLedger};
 pub use provider_status::ProviderStatus;
 pub use restart_policy::{Backoff, Decision, EndedRun, Ending, Restart, RestartHistory, RestartPolicy};
 pub use stream::AnswerStream;
-pub use supervisor::{ActorReport, Escalation, Supervision};
+pub use supervisor::{ActorReport, Escalation, Supervision, SupervisionReport};
+pub use supervisor_plan::Strategy;
 pub use synthesizer::{SynthesizerHandle, SynthesizerObservation};
 
 use boca_core::fusion::FusionSettings;
@@ -171,9 +174,12 @@ pub fn start(options: ActorsOptions) -> Actors {
         stuck_after,
         ..
     } = options;
-    let supervisor = Supervisor::new();
+    // Handles find the next incarnation of whom they lead to, and what outlives an actor is kept outside of it, so
+    // nobody has to be started again because of another.
+    let supervisor = Supervisor::new(Strategy::OneForOne);
     let metrics = MetricsHandle::new(supervisor.start(child(
         METRICS,
+        &[],
         supervision,
         mailbox_capacity,
         MetricsActor::new,
@@ -193,7 +199,7 @@ pub fn start(options: ActorsOptions) -> Actors {
         cancel_patience: supervision.shutdown_timeout,
     });
     let for_actor = Arc::clone(&shared);
-    let model = supervisor.start(child(MODEL, supervision, mailbox_capacity, move |exit| {
+    let model = supervisor.start(child(MODEL, &[], supervision, mailbox_capacity, move |exit| {
         ModelActor::new(Arc::clone(&for_actor), exit)
     }));
     let model = ModelHandle::new(model, shared);
@@ -206,9 +212,12 @@ pub fn start(options: ActorsOptions) -> Actors {
     sources.extend(providers.enabled().map(|provider| Arc::new(provider.clone()) as Arc<dyn Source>));
     let shared = SynthesizerShared::new(sources, options.fusion);
     let for_actor = shared.clone();
-    let synthesizer = supervisor.start(child(SYNTHESIZER, supervision, mailbox_capacity, move |exit| {
-        SynthesizerActor::new(for_actor.clone(), exit)
-    }));
+    // Its questions go to the model and are counted. Providers are not waited for: each may be away for good.
+    let needs = &[METRICS, MODEL];
+    let synthesizer =
+        supervisor.start(child(SYNTHESIZER, needs, supervision, mailbox_capacity, move |exit| {
+            SynthesizerActor::new(for_actor.clone(), exit)
+        }));
     let synthesizer = SynthesizerHandle::new(synthesizer, shared, metrics.clone());
     Actors { synthesizer, model, metrics, providers, supervisor: Arc::new(supervisor) }
 }
@@ -216,8 +225,14 @@ pub fn start(options: ActorsOptions) -> Actors {
 impl Actors {
     /// Every actor by its name. Never waits for an actor.
     pub fn states(&self) -> BTreeMap<String, ActorReport> {
-        let mut reports = self.supervisor.reports();
-        if let Some(report) = reports.get_mut(MODEL) {
+        self.tree().children.into_iter().collect()
+    }
+
+    /// The supervisor and every actor in the order in which they were started; providers without an actor come last.
+    /// Never waits for an actor.
+    pub fn tree(&self) -> SupervisionReport {
+        let mut tree = self.supervisor.report();
+        if let Some((_, report)) = tree.children.iter_mut().find(|(name, _)| name == MODEL) {
             let status = self.model.status();
             report.state = status.state;
             report.restarts += status.engine_restarts;
@@ -225,8 +240,8 @@ impl Actors {
                 report.last_error = Some(failure.message);
             }
         }
-        self.providers.complete(&mut reports);
-        reports
+        self.providers.complete(&mut tree.children);
+        tree
     }
 
     /// Every provider that is reached over HTTP, in the order of the config. Never waits for an actor.
@@ -251,6 +266,7 @@ impl Actors {
 
 fn child<A: Supervised>(
     name: &'static str,
+    needs: &'static [&'static str],
     supervision: Supervision,
     mailbox_capacity: usize,
     factory: impl Fn(exit_guard::ExitGuard) -> A + Send + Sync + 'static,
@@ -262,6 +278,7 @@ fn child<A: Supervised>(
         mailbox_capacity,
         placement: Placement::OwnThread,
         is_essential: true,
+        needs,
         factory: Arc::new(factory),
     }
 }

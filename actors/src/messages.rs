@@ -101,6 +101,9 @@ impl ActorRequest for Reload {
 pub(crate) struct Record(pub(crate) GenerationRecord);
 
 impl ActorRequest for Record {
+    /// It would be counted twice.
+    const IS_REPEATABLE: bool = false;
+
     type Reply = ();
 }
 

@@ -116,6 +116,7 @@ fn start_as<P: Protocol>(
         mailbox_capacity,
         placement: Placement::OwnThread,
         is_essential: false,
+        needs: &[],
         factory: Arc::new(move |exit| make(Arc::clone(&for_actor), exit)),
     }))
 }

@@ -56,7 +56,7 @@ fn a_defect_is_mended_a_few_times_and_then_this_provider_alone_stays_down() {
     actix::System::new().block_on(async {
         let backoff = Backoff { first: Duration::ZERO, longest: Duration::ZERO, jitter: 0.0 };
         let policy = RestartPolicy { max_restarts: 2, backoff, ..RestartPolicy::default() };
-        let (supervisor, shared) = (Supervisor::new(), shared());
+        let (supervisor, shared) = (Supervisor::new(crate::Strategy::OneForOne), shared());
         let for_actor = Arc::clone(&shared);
         let actor = supervisor.start(ChildSpec {
             name: "cloud".into(),
@@ -65,6 +65,7 @@ fn a_defect_is_mended_a_few_times_and_then_this_provider_alone_stays_down() {
             mailbox_capacity: 4,
             placement: Placement::OwnThread,
             is_essential: false,
+            needs: &[],
             factory: Arc::new(move |exit| ProviderActor::<Gemini>::new(Arc::clone(&for_actor), exit)),
         });
         // An answer that was begun before is read through all of it.

@@ -7,10 +7,10 @@ use crate::provider_io::ProviderIo;
 use crate::provider_settings::{ProviderSettings, UsageLedger};
 use crate::provider_shared::{Machine, ProviderShared};
 use crate::provider_status::ProviderStatus;
+use crate::restart_policy::Restart;
 use crate::supervisor::{Supervision, Supervisor};
 use boca_core::{ActorState, Availability};
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,17 +61,14 @@ impl Providers {
     }
 
     /// Corrects the reports of the actors by what is known of their providers, and adds those that have no actor.
-    pub(crate) fn complete(&self, reports: &mut BTreeMap<String, ActorReport>) {
+    pub(crate) fn complete(&self, reports: &mut Vec<(String, ActorReport)>) {
         for provider in &*self.handles {
             let status = provider.status();
-            let report = reports.entry(status.name).or_insert(ActorReport {
-                state: ActorState::Disabled,
-                restarts: 0,
-                last_error: None,
-                mailbox_depth: 0,
-                mailbox_capacity: 0,
-                since: self.since,
+            let place = reports.iter().position(|(name, _)| *name == status.name).unwrap_or_else(|| {
+                reports.push((status.name.clone(), self.without_actor()));
+                reports.len() - 1
             });
+            let report = &mut reports[place].1;
             report.state = status.state;
             if let Availability::CircuitOpen { reason, .. } | Availability::Unavailable { reason } =
                 status.availability
@@ -79,6 +76,19 @@ impl Providers {
             {
                 report.last_error = Some(reason);
             }
+        }
+    }
+
+    fn without_actor(&self) -> ActorReport {
+        ActorReport {
+            state: ActorState::Disabled,
+            restarts: 0,
+            last_error: None,
+            mailbox_depth: 0,
+            mailbox_capacity: 0,
+            since: self.since,
+            restart: Restart::Never,
+            needs: &[],
         }
     }
 

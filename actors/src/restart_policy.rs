@@ -1,4 +1,4 @@
-//! When something that ended is started again: the rules of Erlang/OTP's one-for-one supervisor (restart type, and
+//! When something that ended is started again: the rules of Erlang/OTP's supervisors (restart type, and
 //! at most so many restarts in so much time), with a growing pause before each start.
 //!
 //! Pure: time and the random draw are arguments.
@@ -17,6 +17,17 @@ pub enum Restart {
     Transient,
     /// None.
     Never,
+}
+
+impl Restart {
+    /// The name in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Transient => "transient",
+            Self::Never => "never",
+        }
+    }
 }
 
 /// The pause before a start. It doubles with each failure in a row.

@@ -1,29 +1,30 @@
 //! Starts actors, notices their end, and starts them again.
 //!
-//! actix's own `Supervisor` does not restart an actor after a panic, so each child here has a supervising task and a
-//! factory. An actor holds an [`ExitGuard`]; when its end is reported (or it stops answering its heartbeat) the task
-//! takes the address away, asks the [`RestartPolicy`], and makes a new actor from the factory after the pause that
-//! the policy names. One child's end concerns no other child. When a child's restart limit is spent the whole
-//! supervisor escalates: the process should end with its documented exit code, and a service manager start it afresh.
+//! actix's own `Supervisor` does not restart an actor after a panic, so each child here has a task of its own
+//! ([`crate::supervisor_child`]) and a factory. An actor holds an [`ExitGuard`]; when its end is reported (or it makes
+//! no progress) the task takes the address away and asks the [`Plan`], which knows the strategy, the order and every
+//! child's restart policy. When an essential child's restart limit is spent the whole supervisor escalates: the
+//! process should end with its documented exit code, and a service manager start it afresh.
 //!
-//! Children are stopped in the reverse of their starting order, each within its own time limit.
+//! Children are started in order, each once those that it needs are ready, and stopped in the reverse order, each
+//! within its own time limit.
 
 pub use crate::child_status::ActorReport;
 pub(crate) use crate::child_status::ChildStatus;
-use crate::exit_guard::{Exit, ExitGuard, exit_guard};
+use crate::exit_guard::{Exit, ExitGuard};
 use crate::handle::{ActorHandle, Slot};
-use crate::restart_policy::{Decision, EndedRun, Ending, RestartHistory, RestartPolicy};
-use actix::{Actor, ActorContext, Addr, Arbiter, Context, Handler, MailboxError, Message};
+use crate::restart_policy::{EndedRun, Ending, RestartPolicy};
+use crate::supervisor_child::{self, Command, Incarnation};
+use crate::supervisor_plan::{Action, End, Plan, Retired, Strategy};
+use actix::{Actor, ActorContext, Context, Handler, Message};
 use arc_swap::ArcSwapOption;
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// Places in a mailbox for a heartbeat and a stop, on top of those that calls may take.
-const CONTROL_PLACES: usize = 2;
+/// The most commands that wait for a child's task; the plan waits for an answer to most of them.
+const COMMANDS: usize = 16;
 
 /// How every child is watched.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,57 +110,100 @@ pub(crate) struct ChildSpec<A: Supervised> {
     pub(crate) placement: Placement,
     /// Whether the process has no use without it.
     pub(crate) is_essential: bool,
+    /// Names of those that have to be ready before it is started.
+    pub(crate) needs: &'static [&'static str],
     /// Makes one incarnation, on the thread where it will run.
     pub(crate) factory: Arc<dyn Fn(ExitGuard) -> A + Send + Sync>,
+}
+
+/// A supervisor and its children, in the order in which they were started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SupervisionReport {
+    /// Who is started again when a child ends.
+    pub strategy: Strategy,
+    /// The children.
+    pub children: Vec<(String, ActorReport)>,
 }
 
 /// Starts, watches and stops its children.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    children: Mutex<Vec<Child>>,
-    escalation: Arc<watch::Sender<Option<Escalation>>>,
+    core: Arc<SupervisorCore>,
+}
+
+/// What a supervisor shares with the tasks of its children.
+#[derive(Debug)]
+pub(crate) struct SupervisorCore {
+    state: Mutex<State>,
+    origin: Instant,
+    escalation: watch::Sender<Option<Escalation>>,
+    is_over: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    plan: Plan,
+    children: Vec<Child>,
 }
 
 #[derive(Debug)]
 struct Child {
     status: Arc<ChildStatus>,
-    stop: watch::Sender<bool>,
-    /// Taken by who waits for its end.
-    stopped: Option<oneshot::Receiver<()>>,
+    commands: mpsc::Sender<Command>,
 }
 
 impl Supervisor {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(strategy: Strategy) -> Self {
         crate::exit_guard::keep_panic_notes();
-        Self { children: Mutex::default(), escalation: Arc::new(watch::Sender::new(None)) }
+        let state = State { plan: Plan::new(strategy), children: Vec::new() };
+        let core = SupervisorCore {
+            state: Mutex::new(state),
+            origin: Instant::now(),
+            escalation: watch::Sender::new(None),
+            is_over: watch::Sender::new(false),
+        };
+        Self { core: Arc::new(core) }
     }
 
-    /// Starts a child. Must be called inside an actix system.
+    /// Starts a child, at once when all that it needs are ready. Must be called inside an actix system.
     pub(crate) fn start<A: Supervised>(&self, spec: ChildSpec<A>) -> ActorHandle<A> {
-        let status = Arc::new(ChildStatus::new(Arc::clone(&spec.name), spec.mailbox_capacity));
+        let status = ChildStatus::new(Arc::clone(&spec.name), spec.mailbox_capacity);
+        let status = Arc::new(status.governed_by(spec.policy.restart, spec.needs));
         let slot = Arc::new(Slot { addr: ArcSwapOption::empty(), status: Arc::clone(&status) });
-        let (stop, stop_wanted) = watch::channel(false);
-        let (done, stopped) = oneshot::channel();
-        let escalation = Arc::clone(&self.escalation);
-        let task_slot = Arc::clone(&slot);
+        let (commands, wanted) = mpsc::channel(COMMANDS);
+        let mut state = self.core.lock();
+        let needs = state.numbers_of(spec.needs);
+        let (child, actions) = state.plan.add(needs, spec.policy, spec.is_essential);
+        state.children.push(Child { status, commands });
         // The first incarnation is made at once, so that a message sent right after this call finds its mailbox.
-        let first = Incarnation::start(&spec, &slot);
-        actix::spawn(async move {
-            supervise(spec, task_slot, first, stop_wanted, escalation).await;
-            done.send(()).ok();
-        });
-        self.lock().push(Child { status, stop, stopped: Some(stopped) });
+        let first = actions.contains(&Action::Start(child)).then(|| Incarnation::start(&spec, &slot));
+        let rest = actions.into_iter().filter(|action| *action != Action::Start(child)).collect();
+        self.core.perform(&state, rest, None);
+        drop(state);
+        let (core, task_slot) = (Arc::clone(&self.core), Arc::clone(&slot));
+        actix::spawn(supervisor_child::run(child, spec, task_slot, core, wanted, first));
         ActorHandle::new(slot)
     }
 
     /// Every child, by name.
-    pub(crate) fn reports(&self) -> BTreeMap<String, ActorReport> {
-        self.lock().iter().map(|child| (child.status.name().to_owned(), child.status.report())).collect()
+    #[cfg(test)]
+    pub(crate) fn reports(&self) -> std::collections::BTreeMap<String, ActorReport> {
+        self.report().children.into_iter().collect()
+    }
+
+    /// Every child, in order.
+    pub(crate) fn report(&self) -> SupervisionReport {
+        let state = self.core.lock();
+        let children = state.children.iter();
+        SupervisionReport {
+            strategy: state.plan.strategy(),
+            children: children.map(|child| (child.status.name().to_owned(), child.status.report())).collect(),
+        }
     }
 
     /// Waits until supervision gives up. Never resolves while all is well.
     pub(crate) async fn escalated(&self) -> Escalation {
-        let mut escalation = self.escalation.subscribe();
+        let mut escalation = self.core.escalation.subscribe();
         loop {
             if let Some(escalation) = escalation.borrow_and_update().clone() {
                 return escalation;
@@ -172,185 +216,135 @@ impl Supervisor {
 
     /// Stops every child, the youngest first, each within its time limit.
     pub(crate) async fn stop_all(&self) {
-        while let Some(stopped) = self.stop_youngest() {
-            // An error means that the child's task is gone, which is as good.
-            stopped.await.ok();
+        self.core.change(None, Plan::stop_all);
+        // The sender lives as long as this supervisor.
+        self.core.is_over.subscribe().wait_for(|is_over| *is_over).await.ok();
+    }
+}
+
+impl State {
+    fn numbers_of(&self, names: &[&str]) -> Vec<usize> {
+        let number = |name: &&str| self.children.iter().position(|child| child.status.name() == *name);
+        let numbers: Vec<usize> = names.iter().filter_map(number).collect();
+        debug_assert_eq!(numbers.len(), names.len(), "{names:?} must all be started before");
+        numbers
+    }
+}
+
+impl SupervisorCore {
+    pub(crate) fn ready(&self, child: usize) {
+        let state = self.lock();
+        state.children[child].status.ready();
+        drop(state);
+        self.change(None, |plan| plan.ready(child));
+    }
+
+    pub(crate) fn stopped(&self, child: usize) {
+        self.change(None, |plan| plan.stopped(child));
+    }
+
+    pub(crate) fn pause_over(&self, child: usize) {
+        self.change(None, |plan| plan.pause_over(child));
+    }
+
+    pub(crate) fn ended(&self, child: usize, exit: Exit, ran_for: Duration) {
+        let ending = if exit == Exit::Normal { Ending::Normal } else { Ending::Failed };
+        let end = match exit {
+            Exit::GiveUp(_) => End::Hopeless,
+            _ => End::Run(EndedRun { ending, at: self.origin.elapsed(), ran_for, draw: fastrand::f64() }),
+        };
+        self.change(exit.reason(), |plan| plan.ended(child, end));
+    }
+
+    fn change(&self, reason: Option<String>, event: impl FnOnce(&mut Plan) -> Vec<Action>) {
+        let mut state = self.lock();
+        let actions = event(&mut state.plan);
+        self.perform(&state, actions, reason);
+    }
+
+    /// Publishes and does what the plan says. `reason` is why the child ended that all this is about.
+    fn perform(&self, state: &State, actions: Vec<Action>, reason: Option<String>) {
+        for action in actions {
+            match action {
+                Action::Start(child) => {
+                    state.children[child].status.starting();
+                    state.tell(child, Command::Start);
+                }
+                Action::Stop(child) => state.tell(child, Command::Stop),
+                Action::Pause(child, after) => {
+                    let Child { status, .. } = &state.children[child];
+                    let after_ms = after.as_millis() as u64;
+                    tracing::warn!(actor = status.name(), reason, after_ms, "actor restarts");
+                    status.restarting(reason.clone(), (Instant::now() + after).into_std());
+                    state.tell(child, Command::Pause(after));
+                }
+                Action::Rest(child, need) => {
+                    let (status, need) = (&state.children[child].status, state.children[need].status.name());
+                    tracing::warn!(actor = status.name(), need, "actor restarts with the one that it needs");
+                    let reason = format!("the {need} actor, which it needs, ended");
+                    status.restarting(Some(reason), Instant::now().into_std());
+                }
+                Action::Retire(child, why) => self.retire(state, child, why, reason.clone()),
+                Action::Escalate(child) => {
+                    let actor = state.children[child].status.name().to_owned();
+                    let reason = reason.clone().unwrap_or_else(|| KEPT_ENDING.into());
+                    self.escalation.send_if_modified(|first| {
+                        let is_first = first.is_none();
+                        first.get_or_insert(Escalation { actor, reason });
+                        is_first
+                    });
+                }
+            }
+        }
+        if state.plan.is_over() {
+            self.is_over.send_replace(true);
         }
     }
 
-    /// Tells the youngest child that was not told before; the list keeps it, for reports.
-    fn stop_youngest(&self) -> Option<oneshot::Receiver<()>> {
-        let mut children = self.lock();
-        let child = children.iter_mut().rev().find(|child| child.stopped.is_some())?;
-        child.stop.send_replace(true);
-        child.stopped.take()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Child>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One life of an actor.
-struct Incarnation<A: Actor> {
-    /// `None` when not even its thread could be started.
-    running: Option<Running<A>>,
-    began: Instant,
-}
-
-struct Running<A: Actor> {
-    addr: Addr<A>,
-    exited: oneshot::Receiver<Exit>,
-    arbiter: Option<Arbiter>,
-}
-
-impl<A: Supervised> Incarnation<A> {
-    fn start(spec: &ChildSpec<A>, slot: &Slot<A>) -> Self {
-        let began = Instant::now();
-        let arbiter = match spec.placement {
-            #[cfg(test)]
-            Placement::Shared => None,
-            // `Arbiter::new` panics when the system has no thread left.
-            Placement::OwnThread => match catch_unwind(AssertUnwindSafe(Arbiter::new)) {
-                Ok(arbiter) => Some(arbiter),
-                Err(_) => return Self { running: None, began },
-            },
-        };
-        let (guard, exited) = exit_guard();
-        let factory = Arc::clone(&spec.factory);
-        let capacity = spec.mailbox_capacity + CONTROL_PLACES;
-        let place = arbiter.as_ref().map_or_else(Arbiter::current, Arbiter::handle);
-        let addr = A::start_in_arbiter(&place, move |ctx| {
-            ctx.set_mailbox_capacity(capacity);
-            factory(guard)
-        });
-        slot.addr.store(Some(Arc::new(addr.clone())));
-        Self { running: Some(Running { addr, exited, arbiter }), began }
-    }
-}
-
-/// The supervising task of one child.
-async fn supervise<A: Supervised>(
-    spec: ChildSpec<A>,
-    slot: Arc<Slot<A>>,
-    first: Incarnation<A>,
-    mut stop_wanted: watch::Receiver<bool>,
-    escalation: Arc<watch::Sender<Option<Escalation>>>,
-) {
-    let origin = Instant::now();
-    let status = &slot.status;
-    let name = &*spec.name;
-    let mut history = RestartHistory::default();
-    let mut incarnation = first;
-    loop {
-        let began = incarnation.began;
-        let exit = watch_over(&spec, &slot, incarnation, &mut stop_wanted).await;
-        slot.addr.store(None);
-        let Some(exit) = exit else {
-            status.stopping();
-            status.down(None);
-            return;
-        };
-        let reason = exit.reason();
-        let ending = if exit == Exit::Normal { Ending::Normal } else { Ending::Failed };
-        let (decision, next_history) = match exit {
-            Exit::GiveUp(_) => (Decision::GiveUp, history),
-            _ => {
-                let at = origin.elapsed();
-                let draw = fastrand::f64();
-                spec.policy.decide(history, EndedRun { ending, at, ran_for: began.elapsed(), draw })
+    fn retire(&self, state: &State, child: usize, why: Retired, reason: Option<String>) {
+        let status = &state.children[child].status;
+        let actor = status.name();
+        match why {
+            Retired::Stopped => {
+                status.stopping();
+                status.down(None);
             }
-        };
-        history = next_history;
-        match decision {
-            Decision::Restart { after } => {
-                tracing::warn!(actor = name, reason, after_ms = after.as_millis() as u64, "actor restarts");
-                status.restarting(reason, (Instant::now() + after).into_std());
-                tokio::select! {
-                    biased;
-                    _ = stop_wanted.wait_for(|wanted| *wanted) => {
-                        status.stopping();
-                        status.down(None);
-                        return;
-                    }
-                    () = tokio::time::sleep(after) => {}
-                }
-                status.starting();
-                incarnation = Incarnation::start(&spec, &slot);
-            }
-            Decision::Stop => {
-                tracing::info!(actor = name, "actor ended and stays so");
+            Retired::Done => {
+                tracing::info!(actor, "actor ended and stays so");
                 status.stopping();
                 status.down(reason);
-                return;
             }
-            Decision::GiveUp => {
-                let reason = reason.unwrap_or_else(|| "it kept ending".into());
-                tracing::error!(actor = name, reason, spec.is_essential, "supervision gives up");
-                status.down(Some(reason.clone()));
-                if !spec.is_essential {
-                    return;
-                }
-                escalation.send_if_modified(|first| {
-                    let is_first = first.is_none();
-                    first.get_or_insert(Escalation { actor: name.into(), reason });
-                    is_first
-                });
-                return;
+            Retired::GaveUp => {
+                let reason = reason.unwrap_or_else(|| KEPT_ENDING.into());
+                tracing::error!(actor, reason, "supervision gives up");
+                status.down(Some(reason));
             }
         }
+        state.tell(child, Command::Retire);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Waits for the end of one incarnation; `None` when it was stopped from outside.
-async fn watch_over<A: Supervised>(
-    spec: &ChildSpec<A>,
-    slot: &Slot<A>,
-    incarnation: Incarnation<A>,
-    stop_wanted: &mut watch::Receiver<bool>,
-) -> Option<Exit> {
-    let Some(Running { addr, mut exited, arbiter }) = incarnation.running else {
-        return Some(Exit::Error("no thread could be started".into()));
-    };
-    let exit = tokio::select! {
-        biased;
-        exit = &mut exited => Some(exit.unwrap_or(Exit::Normal)),
-        _ = stop_wanted.wait_for(|wanted| *wanted) => None,
-        () = heart_stops(&addr, slot, &spec.supervision) => Some(Exit::Stuck),
-    };
-    if exit.is_none() {
-        let graceful = async {
-            if addr.send(Control::Stop).await.is_ok() {
-                exited.await.ok();
-            }
-        };
-        if tokio::time::timeout(spec.supervision.shutdown_timeout, graceful).await.is_err() {
-            tracing::warn!(actor = &*spec.name, "actor did not stop in time and is abandoned");
-        }
-    }
-    if let Some(arbiter) = arbiter {
-        arbiter.stop();
-    }
-    exit
-}
+/// For an actor that gave no reason.
+const KEPT_ENDING: &str = "it kept ending";
 
-/// Resolves when the actor has not answered a heartbeat for too long.
-async fn heart_stops<A: Supervised>(addr: &Addr<A>, slot: &Slot<A>, supervision: &Supervision) {
-    let mut is_first = true;
-    loop {
-        match tokio::time::timeout(supervision.heartbeat_patience, addr.send(Control::Beat)).await {
-            Ok(Ok(())) => {}
-            // It has ended, which its guard reports.
-            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => std::future::pending().await,
-            Err(_elapsed) => return,
+impl State {
+    fn tell(&self, child: usize, command: Command) {
+        let Child { status, commands } = &self.children[child];
+        // A task that is gone has nobody to command; it never lags so far behind.
+        if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(command) {
+            tracing::error!(actor = status.name(), ?command, "a command to an actor's supervisor was lost");
         }
-        if std::mem::take(&mut is_first) {
-            slot.status.ready();
-        }
-        tokio::time::sleep(supervision.heartbeat_every).await;
     }
 }
 
 #[cfg(test)]
 #[path = "supervisor_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "supervisor_strategy_tests.rs"]
+mod strategy_tests;

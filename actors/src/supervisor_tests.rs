@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the actor is told to do.
-enum Poke {
+pub(super) enum Poke {
     Echo(u32),
     Panic,
     Fail,
@@ -18,6 +18,8 @@ enum Poke {
     Hang,
     /// Keep the call unanswered.
     Keep,
+    /// Be busy for so long before the next message.
+    Work(Duration),
 }
 
 impl ActorRequest for Poke {
@@ -26,20 +28,22 @@ impl ActorRequest for Poke {
 
 /// What goes wrong when the next incarnations start.
 #[derive(Default)]
-struct Births {
-    born: AtomicU32,
-    panics_in_factory: AtomicU32,
-    panics_in_started: AtomicU32,
-    ignores_stop: bool,
-    name: &'static str,
-    stopped: Mutex<Vec<&'static str>>,
+pub(super) struct Births {
+    pub(super) born: AtomicU32,
+    pub(super) panics_in_factory: AtomicU32,
+    pub(super) panics_in_started: AtomicU32,
+    /// How long no message is handled after a start.
+    pub(super) slow_start: Duration,
+    pub(super) ignores_stop: bool,
+    pub(super) name: &'static str,
+    pub(super) stopped: Mutex<Vec<&'static str>>,
 }
 
 fn take_one(counter: &AtomicU32) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
 }
 
-struct Fragile {
+pub(super) struct Fragile {
     births: Arc<Births>,
     order: Arc<Births>,
     kept: Vec<Call<Poke>>,
@@ -49,7 +53,10 @@ struct Fragile {
 impl Actor for Fragile {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if !self.births.slow_start.is_zero() {
+            ctx.wait(tokio::time::sleep(self.births.slow_start).into_actor(self));
+        }
         if take_one(&self.births.panics_in_started) {
             panic!("cannot start");
         }
@@ -90,11 +97,15 @@ impl Handler<Call<Poke>> for Fragile {
                 ctx.wait(std::future::pending::<()>().into_actor(self));
             }
             Poke::Keep => self.kept.push(call),
+            Poke::Work(time) => {
+                ctx.wait(tokio::time::sleep(*time).into_actor(self));
+                call.reply(|_| 0);
+            }
         }
     }
 }
 
-fn supervision() -> Supervision {
+pub(super) fn supervision() -> Supervision {
     let backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1), jitter: 0.5 };
     Supervision {
         actors: RestartPolicy {
@@ -108,7 +119,7 @@ fn supervision() -> Supervision {
     }
 }
 
-fn spec(births: &Arc<Births>, order: &Arc<Births>, placement: Placement) -> ChildSpec<Fragile> {
+pub(super) fn spec(births: &Arc<Births>, order: &Arc<Births>, placement: Placement) -> ChildSpec<Fragile> {
     let (births, order) = (Arc::clone(births), Arc::clone(order));
     ChildSpec {
         name: births.name.into(),
@@ -117,6 +128,7 @@ fn spec(births: &Arc<Births>, order: &Arc<Births>, placement: Placement) -> Chil
         mailbox_capacity: 4,
         placement,
         is_essential: true,
+        needs: &[],
         factory: Arc::new(move |exit| {
             births.born.fetch_add(1, Ordering::SeqCst);
             if take_one(&births.panics_in_factory) {
@@ -127,20 +139,20 @@ fn spec(births: &Arc<Births>, order: &Arc<Births>, placement: Placement) -> Chil
     }
 }
 
-fn births(name: &'static str) -> Arc<Births> {
+pub(super) fn births(name: &'static str) -> Arc<Births> {
     Arc::new(Births { name, ..Births::default() })
 }
 
-fn soon() -> std::time::Instant {
+pub(super) fn soon() -> std::time::Instant {
     (Instant::now() + Duration::from_secs(5)).into_std()
 }
 
-async fn poke(handle: &ActorHandle<Fragile>, poke: Poke) -> Result<u32, Failure> {
+pub(super) async fn poke(handle: &ActorHandle<Fragile>, poke: Poke) -> Result<u32, Failure> {
     handle.call(poke, soon()).await
 }
 
 /// Asks until the actor answers, with patience for its restarts.
-async fn echo_in_the_end(handle: &ActorHandle<Fragile>) -> u32 {
+pub(super) async fn echo_in_the_end(handle: &ActorHandle<Fragile>) -> u32 {
     for nth in 0..10_000 {
         match poke(handle, Poke::Echo(nth)).await {
             Ok(n) => {
@@ -154,7 +166,7 @@ async fn echo_in_the_end(handle: &ActorHandle<Fragile>) -> u32 {
     panic!("the actor did not come back");
 }
 
-fn in_virtual_time(test: impl Future<Output = ()>) {
+pub(super) fn in_virtual_time(test: impl Future<Output = ()>) {
     actix::System::new().block_on(async {
         tokio::time::pause();
         test.await;
@@ -164,7 +176,7 @@ fn in_virtual_time(test: impl Future<Output = ()>) {
 #[test]
 fn a_panic_in_a_handler_is_mended_by_a_new_actor() {
     in_virtual_time(async {
-        let (births, supervisor) = (births("fragile"), Supervisor::new());
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         assert_eq!(poke(&handle, Poke::Echo(7)).await, Ok(7));
         let failure = poke(&handle, Poke::Panic).await.unwrap_err();
@@ -182,7 +194,7 @@ fn a_panic_in_a_handler_is_mended_by_a_new_actor() {
 #[test]
 fn an_error_and_a_quiet_end_are_mended_too() {
     in_virtual_time(async {
-        let (births, supervisor) = (births("fragile"), Supervisor::new());
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         assert!(poke(&handle, Poke::Fail).await.is_err());
         echo_in_the_end(&handle).await;
@@ -196,7 +208,7 @@ fn an_error_and_a_quiet_end_are_mended_too() {
 #[test]
 fn a_transient_actor_that_ends_quietly_stays_ended() {
     in_virtual_time(async {
-        let (births, supervisor) = (births("fragile"), Supervisor::new());
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
         let mut spec = spec(&births, &births, Placement::Shared);
         spec.policy.restart = Restart::Transient;
         let handle = supervisor.start(spec);
@@ -217,7 +229,7 @@ fn panics_at_birth_are_mended() {
             panics_in_started: 2.into(),
             ..Births::default()
         });
-        let supervisor = Supervisor::new();
+        let supervisor = Supervisor::new(Strategy::OneForOne);
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         echo_in_the_end(&handle).await;
         assert_eq!(births.born.load(Ordering::SeqCst), 4);
@@ -233,7 +245,7 @@ fn panics_at_birth_are_mended() {
 fn repeated_panics_escalate_and_spare_the_sibling() {
     in_virtual_time(async {
         let (births, sibling) = (births("fragile"), births("sibling"));
-        let supervisor = Supervisor::new();
+        let supervisor = Supervisor::new(Strategy::OneForOne);
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         let other = supervisor.start(spec(&sibling, &sibling, Placement::Shared));
         let escalated = supervisor.escalated();
@@ -260,7 +272,7 @@ fn repeated_panics_escalate_and_spare_the_sibling() {
 #[test]
 fn a_stuck_actor_is_replaced() {
     in_virtual_time(async {
-        let (births, supervisor) = (births("fragile"), Supervisor::new());
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         let failure = poke(&handle, Poke::Hang).await;
         // The caller has its own deadline, long before anyone calls the actor stuck.
@@ -275,9 +287,61 @@ fn a_stuck_actor_is_replaced() {
 }
 
 #[test]
+fn a_slow_actor_with_a_long_mailbox_is_not_taken_for_a_stuck_one() {
+    in_virtual_time(async {
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
+        let handle = supervisor.start(spec(&births, &births, Placement::Shared));
+        assert_eq!(poke(&handle, Poke::Echo(1)).await, Ok(1));
+        // All of it takes far longer than a heartbeat may, and each call less.
+        let work = supervision().heartbeat_patience / 2;
+        let deadline = (Instant::now() + work * 10).into_std();
+        let calls: Vec<_> = (0..4).map(|_| handle.post(Poke::Work(work), deadline).unwrap()).collect();
+        for call in calls {
+            assert_eq!(call.await, Ok(0));
+        }
+        tokio::time::sleep(work * 2).await;
+        assert_eq!(supervisor.reports()["fragile"].restarts, 0);
+    });
+}
+
+/// To the actor: something that counts.
+struct Once;
+
+impl ActorRequest for Once {
+    const IS_REPEATABLE: bool = false;
+
+    type Reply = ();
+}
+
+impl Handler<Call<Once>> for Fragile {
+    type Result = ();
+
+    fn handle(&mut self, _: Call<Once>, _: &mut Self::Context) {
+        panic!("done, but not said");
+    }
+}
+
+#[test]
+fn a_lost_call_tells_whether_it_may_be_repeated() {
+    use boca_core::Retry;
+    in_virtual_time(async {
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
+        let handle = supervisor.start(spec(&births, &births, Placement::Shared));
+        let lost = poke(&handle, Poke::Panic).await.unwrap_err();
+        assert_eq!(lost.code.retry(), Retry::Safe, "{lost}");
+        echo_in_the_end(&handle).await;
+        let lost = handle.call(Once, soon()).await.unwrap_err();
+        assert_eq!(lost.code.retry(), Retry::Unsafe, "{lost}");
+        // One that was not even sent has done nothing.
+        let refused = handle.call(Once, soon()).await.unwrap_err();
+        assert_eq!(refused.code.retry(), Retry::Safe, "{refused}");
+    });
+}
+
+#[test]
 fn a_full_mailbox_refuses_at_once_and_empties() {
     in_virtual_time(async {
-        let (births, supervisor) = (births("fragile"), Supervisor::new());
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         let waiting: Vec<_> = (0..4).map(|_| handle.post(Poke::Keep, soon()).unwrap()).collect();
         let failure = poke(&handle, Poke::Echo(1)).await.unwrap_err();
@@ -295,7 +359,7 @@ fn a_full_mailbox_refuses_at_once_and_empties() {
 #[test]
 fn children_stop_in_reverse_and_a_deaf_one_is_abandoned() {
     in_virtual_time(async {
-        let supervisor = Supervisor::new();
+        let supervisor = Supervisor::new(Strategy::OneForOne);
         let order = births("first");
         let deaf = Arc::new(Births { name: "deaf", ignores_stop: true, ..Births::default() });
         let handles = [
@@ -321,7 +385,7 @@ fn children_stop_in_reverse_and_a_deaf_one_is_abandoned() {
 #[test]
 fn a_stop_ends_the_pause_before_a_restart() {
     in_virtual_time(async {
-        let (births, supervisor) = (births("fragile"), Supervisor::new());
+        let (births, supervisor) = (births("fragile"), Supervisor::new(Strategy::OneForOne));
         let handle = supervisor.start(spec(&births, &births, Placement::Shared));
         assert!(poke(&handle, Poke::Panic).await.is_err());
         tokio::task::yield_now().await;
@@ -338,7 +402,7 @@ fn callers_race_with_restarts_and_nobody_hangs() {
     for _ in 0..50 {
         actix::System::new().block_on(async {
             let (births, sibling) = (births("fragile"), births("sibling"));
-            let supervisor = Supervisor::new();
+            let supervisor = Supervisor::new(Strategy::OneForOne);
             let mut quick = spec(&births, &births, Placement::OwnThread);
             quick.policy.backoff.first = Duration::from_millis(1);
             let handle = supervisor.start(quick);

@@ -8,8 +8,9 @@ use super::server::Parts;
 use crate::config::Settings;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use boca_actors::ActorReport;
 use boca_api::status::{ModelCandidate, RequestCounts, StoreStatus};
-use boca_api::{AgentStatus, ModelStatus, ProviderStatus, StatusResponse};
+use boca_api::{AgentStatus, ModelStatus, ProviderStatus, StatusResponse, millis};
 
 pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<HttpResponse, ApiError> {
     let store = parts.store.status().await.map_err(|error| context.fail(error))?;
@@ -20,6 +21,7 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
     // One that several work on counts once, which the bound below sees to.
     let running = parts.actors.model.queue().running as u64 + with_provider;
     let all = exchanges.len() as u64;
+    let tree = parts.actors.tree();
     Ok(HttpResponse::Ok().json(StatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -31,7 +33,8 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
         stopping: parts.shutdown.is_requested(),
         model: model(&parts),
         providers: providers(&parts, &settings),
-        agents: agents(&parts),
+        supervision: tree.strategy.as_str().to_owned(),
+        agents: agents(tree.children),
         store: StoreStatus {
             path: store.directory.display().to_string(),
             size_bytes: store.size_bytes,
@@ -78,14 +81,18 @@ fn model(parts: &Parts) -> ModelStatus {
     }
 }
 
-fn agents(parts: &Parts) -> Vec<AgentStatus> {
-    let report = |(name, report): (String, boca_actors::ActorReport)| AgentStatus {
+fn agents(children: Vec<(String, ActorReport)>) -> Vec<AgentStatus> {
+    let report = |(name, report): (String, ActorReport)| AgentStatus {
         name,
         state: report.state.to_string(),
         restarts: report.restarts,
         last_error: report.last_error,
         mailbox_depth: report.mailbox_depth as u64,
         mailbox_capacity: report.mailbox_capacity as u64,
+        // A clock that was set back shows no time at all.
+        in_state_ms: millis(report.since.elapsed().unwrap_or_default()),
+        restart: report.restart.as_str().to_owned(),
+        needs: report.needs.iter().map(|need| (*need).to_owned()).collect(),
     };
-    parts.actors.states().into_iter().map(report).collect()
+    children.into_iter().map(report).collect()
 }

@@ -34,7 +34,10 @@ pub struct StatusResponse {
     /// Who can be asked besides, in the order of the configuration.
     #[serde(default)]
     pub providers: Vec<ProviderStatus>,
-    /// The actors, by name.
+    /// Who is started again when an actor ends: `one_for_one` (nobody else) or `rest_for_one` (those that need it).
+    #[serde(default)]
+    pub supervision: String,
+    /// The actors, in the order in which they are started.
     #[serde(default)]
     pub agents: Vec<AgentStatus>,
     /// The store.
@@ -144,7 +147,7 @@ pub struct LoadProgress {
 }
 
 /// One actor.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentStatus {
     /// Its name.
     pub name: String,
@@ -162,6 +165,15 @@ pub struct AgentStatus {
     /// The most messages that may wait.
     #[serde(default)]
     pub mailbox_capacity: u64,
+    /// How long it has been in this state.
+    #[serde(default)]
+    pub in_state_ms: f64,
+    /// After which endings it is started again: `permanent` (all), `transient` (failures) or `never`.
+    #[serde(default)]
+    pub restart: String,
+    /// Those that have to be ready before it is started.
+    #[serde(default)]
+    pub needs: Vec<String>,
 }
 
 /// The store.

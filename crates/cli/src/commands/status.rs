@@ -80,6 +80,10 @@ fn rendered(status: &StatusResponse, style: Style) -> String {
         let kept = format!("the store before could not be opened and was kept as {}", value(kept));
         line("", style.red(&kept));
     }
+    if !status.supervision.is_empty() {
+        let strategy = value(&status.supervision).replace('_', " ");
+        line("actors", format!("started again {strategy}"));
+    }
     if !status.providers.is_empty() {
         text.push('\n');
         text.push_str(&providers(status, style));
@@ -147,14 +151,19 @@ fn info_line(info: &ModelInfo) -> String {
     )
 }
 
+/// The supervisor and below it the actors, in the order in which they are started.
 fn agents(status: &StatusResponse, style: Style) -> String {
-    let mut table = Table::new(&["agent", "state", "restarts", "mailbox", "last error"], style);
-    for agent in &status.agents {
+    let mut table =
+        Table::new(&["supervisor", "state", "since", "restarts", "mailbox", "needs", "last error"], style);
+    for (at, agent) in status.agents.iter().enumerate() {
+        let branch = if at + 1 == status.agents.len() { "└" } else { "├" };
         table.row(vec![
-            (value(&agent.name), Paint::Name),
+            (format!("{branch} {}", value(&agent.name)), Paint::Name),
             (value(&agent.state), Paint::State),
+            (human::duration(human::seconds(agent.in_state_ms / 1000.0)), Paint::Plain),
             (agent.restarts.to_string(), Paint::Plain),
             (format!("{}/{}", agent.mailbox_depth, agent.mailbox_capacity), Paint::Plain),
+            (value(&agent.needs.join(", ")), Paint::Plain),
             (agent.last_error.as_deref().map(value).unwrap_or_default(), Paint::Plain),
         ]);
     }
@@ -215,6 +224,7 @@ mod tests {
             config_files: vec![],
             default_mode: "local".into(),
             stopping: false,
+            supervision: "one_for_one".into(),
             providers: Vec::new(),
             model: ModelStatus {
                 state: "ready".into(),
@@ -251,6 +261,7 @@ mod tests {
                     name: "model".into(),
                     state: "ready".into(),
                     mailbox_capacity: 16,
+                    in_state_ms: 7_600_000.0,
                     ..AgentStatus::default()
                 },
                 AgentStatus {
@@ -260,6 +271,9 @@ mod tests {
                     last_error: Some("panicked: index\u{1b}[2J out of bounds".into()),
                     mailbox_depth: 3,
                     mailbox_capacity: 64,
+                    in_state_ms: 4_000.0,
+                    restart: "permanent".into(),
+                    needs: vec!["metrics".into(), "model".into()],
                 },
             ],
             store: StoreStatus {
