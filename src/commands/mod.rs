@@ -4,6 +4,7 @@ mod bench;
 mod client;
 mod config;
 mod model;
+mod model_plan;
 mod output;
 mod serve;
 

@@ -1,8 +1,9 @@
-//! `boca model info` and `boca model verify`: a checkpoint looked at without a daemon.
+//! `boca model info`, `verify` and `plan`: a checkpoint looked at without a daemon.
 
+use super::model_plan::plan;
 use super::output::{self, gigabytes};
 use super::{CommonArgs, load_config};
-use crate::config::{Environment, ModelChoice, choose_model};
+use crate::config::{Environment, ModelChoice, Settings, choose_model};
 use crate::demo_model::DEMO_MODEL;
 use crate::exit::Exit;
 use boca_core::ModelInfo;
@@ -35,31 +36,44 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Say how much memory a model takes and what of it fits this machine, from its headers
+    Plan {
+        /// The checkpoint directory instead of the one that the daemon would load
+        #[arg(value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs `boca model …`.
 pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
     let (path, as_json) = match command {
-        ModelCommand::Info { path, json } | ModelCommand::Verify { path, json } => (path, *json),
+        ModelCommand::Info { path, json }
+        | ModelCommand::Verify { path, json }
+        | ModelCommand::Plan { path, json } => (path, *json),
     };
-    let choice = match choose(common, path.clone()) {
-        Ok(choice) => choice,
+    let (choice, settings) = match choose(common, path.clone()) {
+        Ok(chosen) => chosen,
         Err(exit) => return exit,
     };
     let done = match command {
         ModelCommand::Info { .. } => info(&choice, as_json),
         ModelCommand::Verify { .. } => verify(&choice, as_json),
+        ModelCommand::Plan { .. } => plan(&choice.source, &settings, as_json),
     };
     done.unwrap_or_else(|error| cannot_be_used(&error, as_json))
 }
 
-/// The model that was named here, or the one that the daemon would load.
-fn choose(common: &CommonArgs, path: Option<PathBuf>) -> Result<ModelChoice, Exit> {
+/// The model that was named here, or the one that the daemon would load, and the settings that it would have.
+fn choose(common: &CommonArgs, path: Option<PathBuf>) -> Result<(ModelChoice, Settings), Exit> {
     let environment = Environment::capture();
     let mut flags = common.flags();
     flags.model = path;
     let loaded = load_config(&flags, &environment)?;
-    Ok(choose_model(&loaded.settings, &environment, DEMO_MODEL))
+    let choice = choose_model(&loaded.settings, &environment, DEMO_MODEL);
+    Ok((choice, loaded.settings))
 }
 
 fn cannot_be_used(error: &CheckpointError, as_json: bool) -> Exit {

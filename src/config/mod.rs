@@ -36,10 +36,10 @@ pub(crate) use origin::Origin;
 pub(crate) use places::{Environment, Os};
 pub(crate) use reload::Reloader;
 pub(crate) use settings::{
-    ChatSettings, DaemonSettings, LogFormat, LogSettings, Settings, SupervisionSettings,
+    ChatSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, Settings, SupervisionSettings,
 };
 #[cfg(test)]
-pub(crate) use settings::{ClientSettings, ModelSettings, StoreSettings};
+pub(crate) use settings::{ClientSettings, StoreSettings};
 
 use std::collections::BTreeMap;
 

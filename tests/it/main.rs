@@ -14,5 +14,6 @@ mod daemon_lifecycle;
 mod damaged_models;
 mod demo_model;
 mod harness;
+mod memory;
 mod providers;
 mod service_files;

@@ -2,6 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::checkpoint::CheckpointError;
+use crate::memory::MemoryShort;
 use boca_core::{ErrorCode, Failure};
 
 /// An engine that could not be built, or a generation that failed.
@@ -10,6 +11,9 @@ pub enum EngineError {
     /// The checkpoint is missing, damaged or of another kind: the user must point at another one.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The machine has too little memory: the user must free some, or change the setting that the message names.
+    #[error(transparent)]
+    Memory(#[from] MemoryShort),
     /// The request does not fit the context: the caller must shorten it.
     #[error(
         "the prompt has {prompt_tokens} tokens and `max_tokens` asks for {max_tokens} more, \
@@ -56,7 +60,9 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
-            EngineError::Checkpoint(_) => Self::new(ErrorCode::ModelUnavailable, message),
+            EngineError::Checkpoint(_) | EngineError::Memory(_) => {
+                Self::new(ErrorCode::ModelUnavailable, message)
+            }
             EngineError::ContextExceeded { .. } | EngineError::KvExceeded { .. } => Self {
                 param: Some("max_tokens".into()),
                 ..Self::new(ErrorCode::ContextLengthExceeded, message)

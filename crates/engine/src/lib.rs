@@ -3,6 +3,7 @@
 //! - [`checkpoint`]: opens and checks a checkpoint directory, maps its weights.
 //! - [`backend`]: the small trait that a device implements; [`cpu`] is the native one.
 //! - [`text`]: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
+//! - [`memory`]: what a model takes, what is free, and whether it fits.
 //! - [`synthetic`]: makes checkpoints of random weights, for benchmarks and tests.
 //! - [`generate`]: everything above a backend: batching, sampling, budgets, cancellation, events.
 //!
@@ -25,6 +26,7 @@ pub mod backend;
 pub mod checkpoint;
 pub mod cpu;
 pub mod generate;
+pub mod memory;
 pub mod synthetic;
 pub mod text;
 

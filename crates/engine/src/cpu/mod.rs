@@ -27,6 +27,7 @@ mod tests;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use isa::Isa;
+pub(crate) use kernels::KV_BLOCK_TOKENS as KV_GRANULE_TOKENS;
 
 use crate::backend::BackendError;
 use linear::Compute;

@@ -2,8 +2,9 @@
 
 use super::engine::{Engine, EngineConfig};
 use crate::backend::{Backend, BackendError};
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWeights};
 use crate::cpu::{CpuBackend, CpuOptions};
+use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, ModelNeeds, Placement, plan_memory};
 use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
 use boca_core::{KvPrecision, LoadPhase, LoadProgress};
@@ -25,7 +26,8 @@ pub struct EngineOptions {
     /// In which format keys and values are kept.
     pub kv_precision: KvPrecision,
     /// The most bytes of KV that requests under way and what is kept may take together; `None` is enough for the whole
-    /// context of every request that may run, and for all that may be kept.
+    /// context of every request that may run, and for all that may be kept, as far as three quarters of what is free
+    /// go.
     pub kv_limit_bytes: Option<u64>,
     /// Whether an answer that repeats itself over and over is ended.
     pub loop_guard: bool,
@@ -65,6 +67,13 @@ pub fn load(
     report(LoadPhase::Checking, 0, 0);
     let Checkpoint { model, text } = Checkpoint::open(source)?;
     let total = model.weights_bytes;
+    let backend = CpuBackend::with_options(
+        &model.config,
+        model.weights.clone(),
+        CpuOptions { threads: options.threads, kv_precision: options.kv_precision, ..CpuOptions::default() },
+    );
+    // Before a byte of the weights is read: what does not fit is said at once.
+    let room = room(&model, options, &MemoryFacts::read())?;
     report(LoadPhase::Reading, 0, total);
     // A large vocabulary takes half a second to read, which is time that the disk can use.
     let text = std::thread::scope(|scope| -> Result<TextModel, CheckpointError> {
@@ -73,11 +82,6 @@ pub fn load(
         model.page_in(&mut |done, total| report(LoadPhase::Reading, done, total));
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    let backend = CpuBackend::with_options(
-        &model.config,
-        model.weights.clone(),
-        CpuOptions { threads: options.threads, kv_precision: options.kv_precision, ..CpuOptions::default() },
-    );
     let mut info = model.model_info(backend.describe(), backend.kv_bytes_per_token());
     if let Some(context_tokens) = options.context_tokens {
         if context_tokens > info.context_tokens {
@@ -89,19 +93,13 @@ pub fn load(
         }
         info.context_tokens = info.context_tokens.min(context_tokens);
     }
-    // A block that is not full takes as much as a full one.
-    let granule = backend.kv_granule_tokens() as u64;
-    let whole_context = u64::from(info.context_tokens).next_multiple_of(granule) * info.kv_bytes_per_token;
-    let enough = whole_context
-        .saturating_mul(options.max_running.max(1) as u64)
-        .saturating_add(options.prefix_cache_bytes);
     let config = EngineConfig {
         info,
         defaults: model.generation.clone(),
         prefill_chunk_tokens: options.prefill_chunk_tokens,
         max_running: options.max_running,
         prefix_cache_bytes: options.prefix_cache_bytes,
-        kv_limit_bytes: Some(options.kv_limit_bytes.unwrap_or(enough)),
+        kv_limit_bytes: Some(room.kv_limit_bytes),
         loop_guard: options.loop_guard,
     };
     let mut engine = Engine::new(Box::new(backend), text, config)?;
@@ -118,4 +116,39 @@ pub fn load(
         }
     }
     Ok(Box::new(engine))
+}
+
+/// What keys and values get of the memory that is free.
+fn room(
+    model: &CheckpointWeights,
+    options: &EngineOptions,
+    facts: &MemoryFacts,
+) -> Result<MemoryPlan, MemoryShort> {
+    let needs =
+        ModelNeeds::on_cpu(model, options.kv_precision, options.prefill_chunk_tokens, options.max_running);
+    let wishes = MemoryWishes {
+        context_tokens: options.context_tokens.map(u64::from),
+        max_running: options.max_running as u64,
+        prefix_cache_bytes: options.prefix_cache_bytes,
+        kv_limit_bytes: options.kv_limit_bytes,
+    };
+    let plan = plan_memory(&needs, &wishes, facts, Placement::Mapped)?;
+    let MemoryPlan { kv_limit_bytes, kv_wanted_bytes, free_bytes, .. } = plan;
+    if options.kv_limit_bytes.is_none() && kv_limit_bytes < kv_wanted_bytes {
+        tracing::info!(
+            kv_limit_bytes,
+            kv_wanted_bytes,
+            free_bytes,
+            "keys and values get a share of the free memory; `model.kv_memory` sets another"
+        );
+    }
+    if let Some(room_bytes) = plan.streams_with_bytes {
+        let weights_bytes = model.weights_bytes;
+        tracing::warn!(
+            weights_bytes,
+            room_bytes,
+            "the weights do not fit the free memory: they are read from disk again and again, which is slow"
+        );
+    }
+    Ok(plan)
 }

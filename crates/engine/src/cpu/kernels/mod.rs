@@ -20,7 +20,8 @@ mod tests;
 mod tile;
 
 use super::lanes::Lanes;
-pub(super) use attention::{AttentionBlock, KV_BLOCK_TOKENS, MAX_HEADS};
+pub(crate) use attention::KV_BLOCK_TOKENS;
+pub(super) use attention::{AttentionBlock, MAX_HEADS};
 pub(super) use narrow::{NarrowRows, write_row};
 pub(super) use panel::{Panel, Rows};
 

@@ -1,0 +1,74 @@
+//! What a model takes, from its config alone.
+
+use crate::checkpoint::{CheckpointWeights, ModelConfig};
+use boca_core::KvPrecision;
+
+/// What a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelNeeds {
+    /// All tensors.
+    pub weights_bytes: u64,
+    /// Keys and values of one token.
+    pub kv_bytes_per_token: u64,
+    /// Keys and values are kept in blocks of so many tokens.
+    pub kv_granule_tokens: u64,
+    /// The longest context that the model was made for.
+    pub context_tokens: u64,
+    /// Buffers of a step, the tokenizer, and what else a process takes.
+    pub scratch_bytes: u64,
+}
+
+impl ModelNeeds {
+    /// Of a checkpoint on the CPU.
+    pub fn on_cpu(
+        model: &CheckpointWeights,
+        kv_precision: KvPrecision,
+        prefill_chunk_tokens: usize,
+        max_running: usize,
+    ) -> Self {
+        Self {
+            weights_bytes: model.weights_bytes,
+            kv_bytes_per_token: kv_bytes_per_token(&model.config, kv_precision),
+            kv_granule_tokens: crate::cpu::KV_GRANULE_TOKENS as u64,
+            context_tokens: model.config.max_position_embeddings as u64,
+            scratch_bytes: scratch_bytes(&model.config, prefill_chunk_tokens, max_running),
+        }
+    }
+
+    /// Keys and values of `n_requests` contexts of so many tokens.
+    pub fn kv_bytes(&self, context_tokens: u64, n_requests: u64) -> u64 {
+        context_tokens
+            .checked_next_multiple_of(self.kv_granule_tokens)
+            .and_then(|tokens| tokens.checked_mul(self.kv_bytes_per_token)?.checked_mul(n_requests))
+            .unwrap_or(u64::MAX)
+    }
+}
+
+/// Keys and values of one token.
+pub fn kv_bytes_per_token(config: &ModelConfig, precision: KvPrecision) -> u64 {
+    // Every bound of the config is far below the end of 64 bits.
+    (config.n_layers * 2 * config.n_kv_heads * precision.bytes_of(config.head_dim)) as u64
+}
+
+/// Everything but weights, keys and values, generously: the buffers of the largest step, logits, the tokenizer.
+pub fn scratch_bytes(config: &ModelConfig, prefill_chunk_tokens: usize, max_running: usize) -> u64 {
+    /// Threads' stacks, the binary, the store, the HTTP server.
+    const PROCESS_BYTES: u64 = 64 << 20;
+    /// A token's text, its place in two maps and its merges (measured: a vocabulary of 151,552 takes some 90 MB).
+    const VOCABULARY_ENTRY_BYTES: u64 = 640;
+    let wide = |n: usize| n as u64;
+    let rows = wide(prefill_chunk_tokens).saturating_add(wide(max_running));
+    let (hidden, queries) = (wide(config.hidden_size), wide(config.n_heads * config.head_dim));
+    let keys = wide(config.n_kv_heads * config.head_dim);
+    let routed = wide(config.n_experts_per_token) * (2 * hidden + 2 * wide(config.moe_intermediate_size));
+    let dense = 2 * wide(config.intermediate_size.max(config.moe_intermediate_size)) + hidden;
+    let row = 4 * hidden + 2 * queries + 2 * keys + routed + dense + 2 * wide(config.n_experts);
+    let vocabulary = wide(config.vocab_size);
+    // Logits, and the sorted copy that sampling makes of them.
+    let logits = wide(max_running).saturating_mul(vocabulary) * 3;
+    rows.saturating_mul(row)
+        .saturating_add(logits)
+        .saturating_mul(size_of::<f32>() as u64)
+        .saturating_add(vocabulary * VOCABULARY_ENTRY_BYTES)
+        .saturating_add(PROCESS_BYTES)
+}
