@@ -6,6 +6,7 @@
 use crate::chat::ChatService;
 use crate::comparison::Comparison;
 use crate::config::{ModelChoice, Settings, SharedSettings, SupervisionSettings, TriedModel};
+use crate::engine::LocalModel;
 use crate::exit::Exit;
 use crate::http::{self, BoundSocket, HttpServerHandle, ListenError, Parts};
 use crate::ledger::StoreLedger;
@@ -15,8 +16,6 @@ use boca_actors::{
     Actors, ActorsOptions, Backoff, Escalation, ModelStatus, ProviderSettings, RestartPolicy, Supervision,
 };
 use boca_core::ActorState;
-use boca_engine::generate::EngineOptions;
-use boca_engine::{GeneratorFactory, ModelSource};
 use boca_store::{OpenReport, Store, StoreError, StoreOptions};
 use std::io;
 use std::sync::Arc;
@@ -66,19 +65,24 @@ pub(crate) async fn run(
     providers: Vec<ProviderSettings>,
     shutdown: Shutdown,
 ) -> Exit {
-    let factory = engine_factory(&settings.current(), model.source);
-    run_with_engine(settings, model.tried, factory, providers, shutdown).await
+    match LocalModel::new(&settings.current(), model.source) {
+        Ok(local) => run_with_model(settings, model.tried, local, providers, shutdown).await,
+        Err(error) => {
+            tracing::error!(%error, "the engine cannot be started");
+            Exit::Failed
+        }
+    }
 }
 
 /// The same with any engine.
-pub(crate) async fn run_with_engine(
+pub(crate) async fn run_with_model(
     settings: SharedSettings,
     tried: Vec<TriedModel>,
-    factory: GeneratorFactory,
+    model: LocalModel,
     providers: Vec<ProviderSettings>,
     shutdown: Shutdown,
 ) -> Exit {
-    match serve(settings, tried, factory, providers, shutdown).await {
+    match serve(settings, tried, model, providers, shutdown).await {
         Ok(()) => {
             tracing::info!("stopped");
             Exit::Done
@@ -90,27 +94,10 @@ pub(crate) async fn run_with_engine(
     }
 }
 
-/// Builds the engine for a model, on whichever thread calls it.
-fn engine_factory(settings: &Settings, source: ModelSource) -> GeneratorFactory {
-    let model = &settings.model;
-    let options = EngineOptions {
-        context_tokens: model.context_tokens,
-        threads: model.threads,
-        prefill_chunk_tokens: model.prefill_chunk_tokens,
-        max_running: model.max_running,
-        prefix_cache_bytes: model.prefix_cache_bytes,
-        kv_precision: model.kv_precision,
-        kv_limit_bytes: model.kv_limit_bytes,
-        loop_guard: model.loop_guard,
-        system_prompts: settings.chat.system.iter().cloned().collect(),
-    };
-    Arc::new(move |progress| boca_engine::generate::load(&source, &options, progress))
-}
-
 async fn serve(
     shared: SharedSettings,
     tried: Vec<TriedModel>,
-    factory: GeneratorFactory,
+    model: LocalModel,
     providers: Vec<ProviderSettings>,
     shutdown: Shutdown,
 ) -> Result<(), DaemonError> {
@@ -119,7 +106,7 @@ async fn serve(
     let socket = BoundSocket::acquire(&settings.daemon.socket)?;
     let (store, store_report) = open_store(&settings).await?;
     let ledger = Arc::new(StoreLedger(store.clone()));
-    let options = ActorsOptions { providers, ledger: Some(ledger), ..actors_options(&settings, factory) };
+    let options = ActorsOptions { providers, ledger: Some(ledger), ..actors_options(&settings, model) };
     let actors = boca_actors::start(options);
     load_track_records(&store, &actors).await?;
     let chat = ChatService::new(
@@ -202,14 +189,17 @@ fn mailbox_capacity(max_concurrent_requests: usize) -> usize {
     max_concurrent_requests.saturating_mul(2).max(LEAST)
 }
 
-fn actors_options(settings: &Settings, factory: GeneratorFactory) -> ActorsOptions {
+fn actors_options(settings: &Settings, model: LocalModel) -> ActorsOptions {
     ActorsOptions {
+        prompts: model.prompts,
+        stuck_after: settings.model.stuck_after,
+        probe_every: settings.model.probe_every,
         supervision: supervision(&settings.supervision),
         queue_limit: settings.model.queue_limit,
         max_running: settings.model.max_running,
         mailbox_capacity: mailbox_capacity(settings.daemon.max_concurrent_requests),
         fusion: settings.fusion.clone(),
-        ..ActorsOptions::new(factory)
+        ..ActorsOptions::new(model.engine)
     }
 }
 

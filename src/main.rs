@@ -9,6 +9,7 @@ mod comparison;
 mod config;
 mod daemon;
 mod demo_model;
+mod engine;
 mod exit;
 mod http;
 mod ledger;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Config(command) => commands::config(&cli.common, &command),
         Command::Model(command) => commands::model(&cli.common, &command),
         Command::Bench(args) => commands::bench(&cli.common, args),
+        Command::EngineWorker => commands::engine_worker(),
         Command::Client(command) => commands::client(&cli.common, command),
     };
     exit.into()

@@ -1,13 +1,13 @@
 //! What an engine's host is told and what it reports.
 //!
-//! Plain serialisable messages, because a host may be a thread ([`crate::engine_thread`]) or, later, a child
-//! process: a device fault can abort the process that it hits. A host runs as many generations at once as its engine takes, and
+//! Plain serialisable messages, because a host may be a thread ([`crate::engine_thread`]) or a child process
+//! ([`crate::engine_process`]): a device fault can abort the process that it hits. A host runs as many generations at once as its engine takes, and
 //! begins them in the order in which they were sent; waiting is done in [`crate::generation_queue`], where a request can
 //! still be taken back.
 
 use boca_core::{
-    ErrorCode, Failure, GenerateRequest, GenerationEvent, GenerationSummary, LoadProgress, ModelInfo,
-    RequestId,
+    ErrorCode, Failure, GenerateRequest, GenerationEvent, GenerationSummary, GeneratorLoad, LoadProgress,
+    ModelInfo, RequestId,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -92,6 +92,22 @@ impl EngineEnd {
 #[error("the engine is gone")]
 pub(crate) struct EngineGone;
 
+/// Signs of life of an engine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pulse {
+    /// Steps taken so far.
+    pub(crate) n_steps: u64,
+    /// Whether a step is being taken.
+    pub(crate) is_working: bool,
+    /// The longest step so far; zero before the first.
+    pub(crate) longest_step: Duration,
+    /// What it was busy with after its last step.
+    pub(crate) load: GeneratorLoad,
+}
+
+/// Takes the events of one engine. Called on a thread of the engine's, so it must be quick.
+pub(crate) type EventSink = Box<dyn Fn(EngineEvent) + Send>;
+
 /// Where commands for one engine go. Events come back through the function that the host was started with.
 pub(crate) trait EngineHost: fmt::Debug + Send + Sync {
     /// Hands over a command without waiting. Never reports an event from within.
@@ -99,6 +115,18 @@ pub(crate) trait EngineHost: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`EngineGone`] when the engine has ended or was told to stop.
     fn send(&self, command: EngineCommand) -> Result<(), EngineGone>;
+
+    /// The engine's last sign of life. Never waits for the engine.
+    fn pulse(&self) -> Pulse;
+
+    /// The process that the engine lives in, when that is one of its own.
+    fn process_id(&self) -> Option<u32> {
+        None
+    }
+
+    /// Ends an engine that does not obey, without waiting for that; its end is reported as a crash for this reason. False
+    /// when nothing but the end of the whole process would help.
+    fn end_by_force(&self, reason: &str) -> bool;
 }
 
 #[cfg(test)]

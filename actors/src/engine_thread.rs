@@ -1,11 +1,12 @@
 //! Hosts an engine on a thread of its own: it is built, used and dropped there, and nowhere else.
 //!
 //! A panic of the engine ends this engine, with a clear failure for the request that it hit, and nothing else.
-//! A device fault that aborts the process is out of reach here; that needs a host in a process of its own.
+//! A device fault that aborts the process is out of reach here: for that there is [`crate::engine_process`], which has this
+//! thread in a process of its own.
 
-use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost};
+use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost, EventSink, Pulse};
 use crate::exit_guard::take_panic_note;
-use boca_core::{ErrorCode, Failure, GenerateRequest, RequestId};
+use boca_core::{ErrorCode, Failure, GenerateRequest, GeneratorLoad, RequestId};
 use boca_engine::{CancelToken, Generator, GeneratorFactory, Report};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -16,19 +17,24 @@ use std::time::{Duration, Instant};
 /// Chat templates and split patterns recurse; only touched pages cost memory.
 const STACK_BYTES: usize = 16 << 20;
 
-/// Takes the events of one engine. Called on the engine's thread, so it must be quick.
-pub(crate) type EventSink = Box<dyn Fn(EngineEvent) + Send>;
-
 /// Lets one engine after another live: a new one is not built before the last one is gone, or two threads would
 /// touch the accelerator and two models fill the memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EngineTurn(Arc<Mutex<()>>);
+
+impl EngineTurn {
+    /// Waits for the turn, and holds it until the guard is dropped.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The commands for an engine's thread.
 #[derive(Debug, Default)]
 pub(crate) struct EngineThread {
     inbox: Mutex<Inbox>,
     changed: Condvar,
+    pulse: Mutex<Pulse>,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +88,15 @@ impl EngineHost for EngineThread {
         self.changed.notify_one();
         Ok(())
     }
+
+    fn pulse(&self) -> Pulse {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A thread cannot be ended from outside.
+    fn end_by_force(&self, _: &str) -> bool {
+        false
+    }
 }
 
 impl EngineThread {
@@ -99,7 +114,7 @@ impl EngineThread {
         let thread = std::thread::Builder::new().name("boca-engine".into()).stack_size(STACK_BYTES);
         thread.spawn(move || {
             let end = {
-                let _turn = turn.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let _turn = turn.hold();
                 this.live(&factory, &sink)
             };
             this.lock().is_stopping = true;
@@ -127,6 +142,7 @@ impl EngineThread {
             Err(payload) if payload.is::<LoadStopped>() => return EngineEnd::Stopped,
             Err(payload) => return EngineEnd::Crashed(panic_failure("while it loaded", payload)),
         };
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).load = generator.load();
         sink(EngineEvent::Ready(Box::new(generator.info().clone())));
         let end = self.serve(generator.as_mut(), sink);
         // A generator that has panicked may panic again when it is dropped.
@@ -144,6 +160,7 @@ impl EngineThread {
             let n_running = generator.n_running();
             let room = generator.capacity().saturating_sub(n_running);
             let Some(new) = self.next_assignments(n_running > 0, room) else { return EngineEnd::Stopped };
+            let began = self.step_begins();
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let mut report = |id: &RequestId, report| self.report(id, report, sink);
                 for Assignment { request, accepted_at, cancel } in new {
@@ -157,6 +174,7 @@ impl EngineThread {
                 }
                 generator.step(&mut report);
             }));
+            self.step_ends(began, outcome.is_ok().then(|| generator.load()));
             if let Err(payload) = outcome {
                 let failure = panic_failure("while it generated", payload);
                 let lost = {
@@ -171,6 +189,19 @@ impl EngineThread {
                 return EngineEnd::Crashed(failure);
             }
         }
+    }
+
+    fn step_begins(&self) -> Instant {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).is_working = true;
+        Instant::now()
+    }
+
+    fn step_ends(&self, began: Instant, load: Option<GeneratorLoad>) {
+        let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        pulse.is_working = false;
+        pulse.n_steps += 1;
+        pulse.longest_step = pulse.longest_step.max(began.elapsed());
+        pulse.load = load.unwrap_or_default();
     }
 
     fn report(&self, id: &RequestId, report: Report, sink: &EventSink) {

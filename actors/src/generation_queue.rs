@@ -16,7 +16,10 @@ use crate::messages::DrainReport;
 use crate::model_status::StatusCell;
 pub use crate::queue_report::{QueueReport, RequestReport};
 use crate::queue_state::{Engine, Entry, Running, State};
-use boca_core::{ErrorCode, Failure, FinishReason, GenerateRequest, GenerationEvent, Priority, RequestId};
+use boca_core::{
+    ErrorCode, Failure, FinishReason, GenerateRequest, GenerationEvent, GeneratorLoad, Priority, RequestId,
+    Retry,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,7 +87,8 @@ impl GenerationQueue {
         deadline: Instant,
     ) -> Result<GenerationStream, Failure> {
         let mut state = self.lock();
-        if let Some(refusal) = &state.refusal {
+        let is_let_in = std::mem::take(&mut state.lets_one_in);
+        if let Some(refusal) = state.refusal.as_ref().filter(|_| !is_let_in) {
             return Err(refusal.clone());
         }
         let now = Instant::now();
@@ -106,7 +110,7 @@ impl GenerationQueue {
         state.next_ticket += 1;
         let channel = Arc::new(GenerationChannel::default());
         let reader = Arc::clone(&channel);
-        state.waiting.push(Entry { ticket, request, accepted_at, deadline, channel });
+        state.waiting.push(Entry::new(ticket, request, accepted_at, deadline, channel));
         self.pump(state);
         Ok(GenerationStream::new(ticket, self.clone(), reader, deadline))
     }
@@ -172,6 +176,11 @@ impl GenerationQueue {
         }
     }
 
+    /// Takes the next request, whatever is refused.
+    pub(crate) fn welcome_one(&self) {
+        self.lock().lets_one_in = true;
+    }
+
     /// Ends every accepted request: those that wait with `reason`, the running ones with the text that they have.
     pub(crate) fn end_all(&self, reason: &Failure) -> usize {
         let mut state = self.lock();
@@ -235,14 +244,18 @@ impl GenerationQueue {
         self.pump(state);
     }
 
-    /// The engine is gone: what ran in it fails, what waits goes on waiting.
+    /// The engine is gone. What had shown something fails; what had not is sent to the next engine, once, because nobody
+    /// can tell the difference. What waits goes on waiting.
     pub(crate) fn engine_gone(&self, epoch: Epoch, failure: &Failure) {
         let mut state = self.lock();
         if state.engine.as_ref().is_some_and(|engine| engine.epoch == epoch) {
             state.engine = None;
         }
-        for running in state.take_all_of(epoch, Instant::now()) {
-            if running.makes_room {
+        let takes_any = failure.code.retry() == Retry::Safe && state.refusal.is_none();
+        // Backwards, so that they wait in the order in which they ran.
+        for mut running in state.take_all_of(epoch, Instant::now()).into_iter().rev() {
+            let is_wanted = running.told_to_end.is_none();
+            if running.makes_room || takes_any && is_wanted && running.entry.may_try_again() {
                 state.waiting.put_back(running.entry);
             } else {
                 running.entry.channel.finish(Err(failure.clone()));
@@ -259,9 +272,11 @@ impl GenerationQueue {
         match &mut running.held_back {
             Some(held_back) => held_back.push(event),
             None => {
-                let channel = Arc::clone(&running.entry.channel);
+                let told = running.entry.tell(event);
                 drop(state);
-                channel.push(event);
+                if let Some((channel, event)) = told {
+                    channel.push(event);
+                }
             }
         }
     }
@@ -313,6 +328,18 @@ impl GenerationQueue {
     /// How long a request that came now would wait for its first step.
     pub(crate) fn expected_wait(&self, now: Instant) -> Duration {
         self.lock().expected_wait(now)
+    }
+
+    /// What the engine said last of its load; `None` while it is not ready.
+    pub(crate) fn generator_load(&self) -> Option<GeneratorLoad> {
+        let state = self.lock();
+        let engine = state.engine.as_ref().filter(|engine| engine.is_ready)?;
+        Some(engine.host.pulse().load)
+    }
+
+    /// The process that the engine lives in, when that is one of its own.
+    pub(crate) fn engine_process(&self) -> Option<u32> {
+        self.lock().engine.as_ref()?.host.process_id()
     }
 
     pub(crate) fn report(&self) -> QueueReport {

@@ -11,6 +11,8 @@ mod anthropic;
 mod cancel_cause;
 mod child_status;
 mod engine_host;
+mod engine_hosting;
+mod engine_process;
 mod engine_thread;
 mod exit_guard;
 mod fair_order;
@@ -31,6 +33,7 @@ mod model_source;
 mod model_status;
 mod ollama;
 mod openai;
+mod prompt_desk;
 mod provider;
 mod provider_answers;
 mod provider_handle;
@@ -51,6 +54,8 @@ mod supervisor_plan;
 mod synthesizer;
 
 pub use cancel_cause::CancelCause;
+pub use engine_hosting::EngineHosting;
+pub use engine_process::{WorkerCommand, WorkerError, WorkerJob, serve_engine};
 pub use generation_queue::{QueueReport, RequestReport};
 pub use messages::{DrainReport, ReloadOutcome};
 pub use metrics::{Distribution, GenerationRecord, MetricsHandle, MetricsSnapshot, Outcome};
@@ -65,11 +70,12 @@ pub use supervisor_plan::Strategy;
 pub use synthesizer::{SynthesizerHandle, SynthesizerObservation};
 
 use boca_core::fusion::FusionSettings;
-use boca_engine::GeneratorFactory;
+use boca_engine::PromptMakerFactory;
 use generation_queue::{GenerationQueue, QueueSettings};
 use metrics::MetricsActor;
 use model::{ModelActor, ModelShared};
 use model_status::StatusCell;
+use prompt_desk::PromptDesk;
 use providers::Providers;
 use source::Source;
 use std::collections::BTreeMap;
@@ -89,8 +95,10 @@ pub const METRICS: &str = "metrics";
 /// What the actors need to start.
 #[derive(Clone)]
 pub struct ActorsOptions {
-    /// Builds the engine, on the engine's own thread.
-    pub factory: GeneratorFactory,
+    /// Where the engine lives, and how it is built there.
+    pub engine: EngineHosting,
+    /// Makes prompts before requests are queued; without one the engine makes them.
+    pub prompts: Option<PromptMakerFactory>,
     /// Restarts, heartbeats, time limits.
     pub supervision: Supervision,
     /// The most requests that wait behind the running ones; one more is refused as overloaded.
@@ -104,6 +112,8 @@ pub struct ActorsOptions {
     /// An engine that has not ended a generation for this long after it had to is given up, and the process with it.
     /// Longer than the longest single step of the slowest machine.
     pub stuck_after: Duration,
+    /// How often a request may try whether an engine has recovered whose restarts are spent.
+    pub probe_every: Duration,
     /// The providers that are reached over HTTP, each with a name of its own.
     pub providers: Vec<ProviderSettings>,
     /// Where the use of providers is kept; without one their daily budgets begin anew with each start.
@@ -114,15 +124,17 @@ pub struct ActorsOptions {
 
 impl ActorsOptions {
     /// The defaults, with this engine.
-    pub fn new(factory: GeneratorFactory) -> Self {
+    pub fn new(engine: EngineHosting) -> Self {
         Self {
-            factory,
+            engine,
+            prompts: None,
             supervision: Supervision::default(),
             queue_limit: 16,
             max_running: 1,
             mailbox_capacity: 64,
             deadline_grace: Duration::from_secs(2),
             stuck_after: Duration::from_secs(600),
+            probe_every: Duration::from_secs(60),
             providers: Vec::new(),
             ledger: None,
             fusion: FusionSettings::default(),
@@ -139,6 +151,8 @@ impl fmt::Debug for ActorsOptions {
             .field("mailbox_capacity", &self.mailbox_capacity)
             .field("deadline_grace", &self.deadline_grace)
             .field("stuck_after", &self.stuck_after)
+            .field("probe_every", &self.probe_every)
+            .field("engine", &self.engine)
             .field("providers", &self.providers)
             .field("fusion", &self.fusion)
             .field("ledger", &self.ledger)
@@ -165,13 +179,15 @@ pub struct Actors {
 /// Outside an actix system, and when the system has no thread left.
 pub fn start(options: ActorsOptions) -> Actors {
     let ActorsOptions {
-        factory,
+        engine,
+        prompts,
         supervision,
         queue_limit,
         max_running,
         mailbox_capacity,
         deadline_grace,
         stuck_after,
+        probe_every,
         ..
     } = options;
     // Handles find the next incarnation of whom they lead to, and what outlives an actor is kept outside of it, so
@@ -189,13 +205,15 @@ pub fn start(options: ActorsOptions) -> Actors {
     let settings = QueueSettings { limit: queue_limit, max_running, deadline_grace };
     let queue = GenerationQueue::new(settings, Arc::clone(&status));
     let shared = Arc::new(ModelShared {
-        factory,
+        hosting: engine,
         queue,
+        prompts: PromptDesk::new(prompts),
         status,
         turn: Default::default(),
         newest_epoch: Default::default(),
         policy: supervision.engine,
         stuck_after,
+        probe_every,
         cancel_patience: supervision.shutdown_timeout,
     });
     let for_actor = Arc::clone(&shared);

@@ -4,23 +4,27 @@
 //! engine comes back to the actor. Asked by the synthesizer (`Generate`) and by the daemon (`Observe`, `Cancel`,
 //! `Drain`, `Reload`).
 //!
-//! How it fails: an engine that breaks is rebuilt here, with its own restart policy; when that is spent, or an engine
-//! no longer obeys, the actor gives up and supervision escalates, because only a new process can help. A checkpoint
-//! that cannot be loaded is no failure of the actor: it stays down with the reason, and tries again on `Reload`.
-//! What a restart loses: the loaded engine and the generation in it. Requests that wait are kept.
+//! How it fails: an engine that breaks is rebuilt here, with its own restart policy. When that is spent the model is down,
+//! and one request in [`ModelShared::probe_every`] is let through to try again. An engine that lives in a thread of the
+//! daemon is another matter: only a new process can help then, and when it no longer obeys, so the actor gives up and
+//! supervision escalates. A checkpoint that cannot be loaded is no failure of the actor: it stays down with the reason, and
+//! tries again on `Reload`.
+//! What a restart loses: the loaded engine and the generations in it that had shown something. Requests that wait are
+//! kept, and those that had shown nothing are sent once more.
 
-use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineHost};
-use crate::engine_thread::{EngineThread, EngineTurn, EventSink};
+use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineHost, EventSink};
+use crate::engine_hosting::EngineHosting;
+use crate::engine_thread::EngineTurn;
 use crate::exit_guard::ExitGuard;
 use crate::generation_queue::{Epoch, GenerationQueue};
 use crate::handle::Call;
 use crate::messages::{Cancel, Drain, Generate, Observe, Reload, ReloadOutcome};
 use crate::model_status::{ModelObservation, StatusCell};
+use crate::prompt_desk::PromptDesk;
 use crate::restart_policy::{Decision, EndedRun, Ending, RestartHistory, RestartPolicy};
 use crate::supervisor::Control;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
 use boca_core::{ActorState, ErrorCode, Failure};
-use boca_engine::GeneratorFactory;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,10 +35,12 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the actor needs and what outlives it.
 pub(crate) struct ModelShared {
-    /// Builds an engine, on the engine's thread.
-    pub(crate) factory: GeneratorFactory,
+    /// Where engines live.
+    pub(crate) hosting: EngineHosting,
     /// Accepted requests.
     pub(crate) queue: GenerationQueue,
+    /// Makes prompts before requests are queued.
+    pub(crate) prompts: PromptDesk,
     /// The published status.
     pub(crate) status: Arc<StatusCell>,
     /// Lets one engine after another live.
@@ -45,6 +51,8 @@ pub(crate) struct ModelShared {
     pub(crate) policy: RestartPolicy,
     /// An engine that has not ended a generation for this long after it had to is given up.
     pub(crate) stuck_after: Duration,
+    /// How often a request may try whether a model that is down for its many failures has recovered.
+    pub(crate) probe_every: Duration,
     /// How long a drain waits for the engine to end a cancelled generation.
     pub(crate) cancel_patience: Duration,
 }
@@ -64,6 +72,8 @@ pub(crate) struct ModelActor {
     history: RestartHistory,
     /// The next start, while the pause before it lasts.
     next_start: Option<SpawnHandle>,
+    /// When the next request may try again; `None` when the model is not down for its many failures.
+    next_probe: Option<Instant>,
     is_draining: bool,
     is_stopping: bool,
     exit: ExitGuard,
@@ -73,7 +83,7 @@ pub(crate) struct ModelActor {
 struct Engine {
     epoch: Epoch,
     began: Instant,
-    host: Arc<EngineThread>,
+    host: Arc<dyn EngineHost>,
     queue: GenerationQueue,
 }
 
@@ -96,6 +106,7 @@ impl ModelActor {
             origin: Instant::now(),
             history: RestartHistory::default(),
             next_start: None,
+            next_probe: None,
             is_draining: false,
             is_stopping: false,
             exit,
@@ -133,8 +144,9 @@ impl StreamHandler<Ended> for ModelActor {
 impl Handler<Call<Generate>> for ModelActor {
     type Result = ();
 
-    fn handle(&mut self, call: Call<Generate>, _: &mut Self::Context) {
+    fn handle(&mut self, call: Call<Generate>, ctx: &mut Self::Context) {
         let deadline = call.deadline;
+        self.probe_if_due(ctx);
         call.reply(|Generate { request, accepted_at }| {
             self.shared.queue.admit(Box::new(request), accepted_at, deadline)
         });
@@ -206,15 +218,16 @@ impl Handler<Control> for ModelActor {
 impl ModelActor {
     fn start_engine(&mut self, ctx: &mut Context<Self>) {
         let epoch = Epoch(self.shared.newest_epoch.fetch_add(1, Ordering::AcqRel) + 1);
-        let host = Arc::new(EngineThread::default());
         self.next_start = None;
         self.shared.status.starting();
-        self.shared.queue.engine_starts(epoch, host.clone());
+        self.shared.prompts.open();
+        let (host, start) = self.shared.hosting.place();
         let queue = self.shared.queue.clone();
-        self.engine = Some(Engine { epoch, began: Instant::now(), host: Arc::clone(&host), queue });
+        // Before its first event.
+        queue.engine_starts(epoch, Arc::clone(&host));
+        self.engine = Some(Engine { epoch, began: Instant::now(), host, queue });
         let sink = event_sink(epoch, Arc::clone(&self.shared), Arc::clone(&self.ends));
-        let turn = self.shared.turn.clone();
-        if let Err(error) = host.start(Arc::clone(&self.shared.factory), turn, sink) {
+        if let Err(error) = start(self.shared.turn.clone(), sink) {
             let message = format!("no thread for the engine could be started: {error}");
             self.engine_ended(epoch, EngineEnd::Crashed(Failure::new(ErrorCode::EngineFailed, message)), ctx);
         }
@@ -251,7 +264,26 @@ impl ModelActor {
                 self.next_start = Some(ctx.run_later(after, Self::start_engine));
             }
             Decision::Stop => self.go_down(failure),
-            Decision::GiveUp => self.give_up(failure, ctx),
+            Decision::GiveUp if self.shared.hosting.shares_the_process() => self.give_up(failure, ctx),
+            Decision::GiveUp => {
+                let every = self.shared.probe_every;
+                let message = format!("the engine failed again and again: {}", failure.message);
+                tracing::error!(reason = failure.message, probe_every = ?every, "the model is down");
+                // Each probe is one more try, not a new series of them.
+                self.next_probe = Some(Instant::now() + every);
+                self.go_down(Failure { message, ..failure }.retry_after(every));
+            }
+        }
+    }
+
+    /// Starts an engine for the request that has come, if the model is down and it is time to try again.
+    fn probe_if_due(&mut self, ctx: &mut Context<Self>) {
+        let is_due = self.next_probe.is_some_and(|at| Instant::now() >= at);
+        if is_due && self.engine.is_none() && !self.is_draining && !self.is_stopping {
+            tracing::info!("a request tries whether the engine has recovered");
+            self.next_probe = None;
+            self.shared.queue.welcome_one();
+            self.start_engine(ctx);
         }
     }
 
@@ -284,18 +316,24 @@ impl ModelActor {
         if let Some(next_start) = self.next_start.take() {
             ctx.cancel_future(next_start);
         }
+        self.next_probe = None;
         self.shared.queue.welcome();
         self.start_engine(ctx);
         Ok(ReloadOutcome::Started)
     }
 
-    /// A thread cannot be ended from outside, so an engine that computes for ever leaves only one way out.
+    /// An engine in a thread of the daemon cannot be ended from outside: if it computes for ever, the daemon must end.
     fn watch_engine(&mut self, ctx: &mut Context<Self>) {
         let stuck_after = self.shared.stuck_after;
         if self.shared.queue.disobeyed_for(Instant::now()).is_some_and(|time| time > stuck_after) {
-            let message =
-                format!("the engine did not end a generation within {stuck_after:?} after it had to");
-            self.give_up(Failure::new(ErrorCode::EngineFailed, message), ctx);
+            let reason = format!("it did not end a generation within {stuck_after:?} after it had to");
+            match &self.engine {
+                Some(engine) if engine.host.end_by_force(&reason) => {}
+                _ => {
+                    let message = format!("the engine was given up: {reason}");
+                    self.give_up(Failure::new(ErrorCode::EngineFailed, message), ctx);
+                }
+            }
         }
     }
 }
@@ -311,6 +349,8 @@ fn event_sink(epoch: Epoch, shared: Arc<ModelShared>, ends: Arc<watch::Sender<En
                 let (model, is_demo, backend) = (&info.name, info.is_demo, &info.backend);
                 tracing::info!(model, is_demo, backend, "the model is ready");
                 status.ready(*info);
+                // After a time without a model nothing but a probe was let in.
+                queue.welcome();
                 queue.engine_ready(epoch);
             }
             EngineEvent::Loading(_) | EngineEvent::Ready(_) => {}

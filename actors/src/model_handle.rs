@@ -7,7 +7,8 @@ use crate::memory;
 use crate::messages::{Cancel, Drain, DrainReport, Generate, Observe, Reload, ReloadOutcome};
 use crate::model::{ModelActor, ModelShared};
 use crate::model_status::{ModelObservation, ModelStatus};
-use boca_core::{ActorState, EngineLoad, ErrorCode, Failure, GenerateRequest, RequestId};
+use boca_core::{ActorState, EngineLoad, ErrorCode, Failure, GenerateRequest, GeneratorLoad, RequestId};
+use boca_engine::PromptMaker;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +53,18 @@ impl ModelHandle {
             _ => {}
         }
         status
+    }
+
+    /// The process that the engine lives in; `None` while there is none, and when it lives in a thread of this process.
+    /// Waits for nobody but a thread that is just changing the queue.
+    pub fn engine_process(&self) -> Option<u32> {
+        self.shared.queue.engine_process()
+    }
+
+    /// What the engine is busy with and has done, as it said last: after its last step, or with its last beat when it lives
+    /// in a process of its own. `None` while it is not ready. Never asks the engine.
+    pub fn generator_load(&self) -> Option<GeneratorLoad> {
+        self.shared.queue.generator_load()
     }
 
     /// The queue in figures. Waits for nobody but a thread that is just changing the queue.
@@ -108,13 +121,20 @@ impl ModelHandle {
         &self.actor
     }
 
-    /// Queues a generation.
+    /// What prompts are made with, to count tokens without asking the engine; `None` when its text files cannot be read,
+    /// or have not been by the deadline.
+    pub async fn prompts(&self, deadline: Instant) -> Option<Arc<PromptMaker>> {
+        self.shared.prompts.maker(deadline).await
+    }
+
+    /// Makes the prompt, and queues the generation.
     pub(crate) async fn generate(
         &self,
         request: GenerateRequest,
         accepted_at: Instant,
         deadline: Instant,
     ) -> Result<GenerationStream, Failure> {
+        let request = self.shared.prompts.prepare(request, deadline).await?;
         self.actor.call(Generate { request, accepted_at }, deadline).await?
     }
 
@@ -125,8 +145,7 @@ impl ModelHandle {
         EngineLoad {
             n_requests: self.shared.queue.n_accepted(),
             expected_wait: self.shared.queue.expected_wait(Instant::now()),
-            // The engine's to report, which does not keep account of it yet.
-            kv_headroom_tokens: None,
+            kv_headroom_tokens: self.generator_load().as_ref().and_then(headroom_tokens),
             available_memory_bytes,
             is_memory_short: memory::is_short(available_memory_bytes),
         }
@@ -135,5 +154,29 @@ impl ModelHandle {
     /// Like [`Self::cancel`], past the actor: the queue outlives it.
     pub(crate) fn cancel_now(&self, id: &RequestId) -> bool {
         self.shared.queue.cancel(id)
+    }
+}
+
+/// Tokens for which there is memory beside the requests under way; `None` where there is no bound.
+fn headroom_tokens(load: &GeneratorLoad) -> Option<u64> {
+    load.kv_limit_bytes?.saturating_sub(load.kv_bytes_promised).checked_div(load.kv_bytes_per_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headroom_is_what_nobody_was_promised() {
+        let load =
+            GeneratorLoad { kv_limit_bytes: Some(1000), kv_bytes_promised: 400, ..GeneratorLoad::default() };
+        let of = |kv_bytes_per_token| headroom_tokens(&GeneratorLoad { kv_bytes_per_token, ..load });
+        assert_eq!(of(100), Some(6));
+        assert_eq!(of(0), None, "nobody knows what a token takes");
+        assert_eq!(
+            headroom_tokens(&GeneratorLoad { kv_bytes_promised: 2000, kv_bytes_per_token: 1, ..load }),
+            Some(0)
+        );
+        assert_eq!(headroom_tokens(&GeneratorLoad { kv_limit_bytes: None, ..load }), None);
     }
 }

@@ -4,8 +4,8 @@ use super::*;
 use crate::handle::ActorRequest;
 use crate::{ActorsOptions, MODEL};
 use boca_core::{
-    Ask, ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Mode, ModelInfo,
-    Timings, Usage,
+    AnswerEvent, Ask, ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, Mode,
+    ModelInfo, Timings, Usage,
 };
 use boca_engine::{CancelToken, EngineError, OneByOne, SoloModel};
 use futures_util::StreamExt;
@@ -28,6 +28,8 @@ impl Handler<Call<Explode>> for ModelActor {
 /// Generates until it is cancelled.
 struct Endless {
     info: ModelInfo,
+    /// Whether it says something first.
+    speaks: bool,
     alive: Arc<AtomicU32>,
 }
 
@@ -41,8 +43,11 @@ impl SoloModel for Endless {
         _: &GenerateRequest,
         _: Instant,
         cancel: &CancelToken,
-        _: &mut dyn FnMut(GenerationEvent),
+        emit: &mut dyn FnMut(GenerationEvent),
     ) -> Result<GenerationSummary, EngineError> {
+        if self.speaks {
+            emit(GenerationEvent::Text("said".into()));
+        }
         while !cancel.is_cancelled() {
             std::thread::yield_now();
         }
@@ -81,18 +86,26 @@ fn question(id: &str) -> Ask {
     }
 }
 
+/// Actors over such an engine, how often it was built, and how many of it there are.
+fn actors(speaks: bool) -> (ActorsOptions, [Arc<AtomicU32>; 2]) {
+    let counters = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
+    let of_engine = counters.clone();
+    let mut options = ActorsOptions::new(EngineHosting::Thread(Arc::new(move |_| {
+        let [built, alive] = &of_engine;
+        built.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(alive.fetch_add(1, Ordering::SeqCst), 0, "the last engine is gone");
+        let alive = Arc::clone(alive);
+        Ok(Box::new(OneByOne::new(Endless { info: info(), speaks, alive })))
+    })));
+    options.supervision.actors.backoff.first = Duration::from_millis(1);
+    (options, counters)
+}
+
 #[test]
-fn a_panic_of_the_actor_loses_the_running_request_and_keeps_the_waiting_one() {
-    for _ in 0..50 {
-        let (built, alive) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let counters = (Arc::clone(&built), Arc::clone(&alive));
-        let mut options = ActorsOptions::new(Arc::new(move |_| {
-            let (built, alive) = &counters;
-            built.fetch_add(1, Ordering::SeqCst);
-            assert_eq!(alive.fetch_add(1, Ordering::SeqCst), 0, "the last engine is gone");
-            Ok(Box::new(OneByOne::new(Endless { info: info(), alive: Arc::clone(alive) })))
-        }));
-        options.supervision.actors.backoff.first = Duration::from_millis(1);
+fn a_panic_of_the_actor_loses_what_was_shown_in_part_and_keeps_the_rest() {
+    for round in 0..50 {
+        let speaks = round % 2 == 0;
+        let (options, [built, alive]) = actors(speaks);
         actix::System::new().block_on(async move {
             let actors = crate::start(options);
             let deadline = Instant::now() + Duration::from_secs(60);
@@ -111,19 +124,25 @@ fn a_panic_of_the_actor_loses_the_running_request_and_keeps_the_waiting_one() {
                 }
             };
             is_running("hit", 1).await;
+            if speaks {
+                while !matches!(hit.next().await.unwrap(), Ok(AnswerEvent::Text(_))) {}
+            }
             let lost = actors.model.actor().call(Explode, deadline).await.unwrap_err();
             assert_eq!(lost.code, ErrorCode::Restarting);
-            let end = loop {
-                match hit.next().await.unwrap() {
-                    Ok(_) => {}
-                    Err(failure) => break failure,
-                }
-            };
-            assert_eq!(end.code, ErrorCode::Restarting);
-            is_running("waiting", 2).await;
-            let states = actors.states();
-            assert_eq!(states[MODEL].restarts, 1);
-            drop(waiting);
+            if speaks {
+                let end = loop {
+                    match hit.next().await.unwrap() {
+                        Ok(_) => {}
+                        Err(failure) => break failure,
+                    }
+                };
+                assert_eq!(end.code, ErrorCode::Restarting);
+                is_running("waiting", 2).await;
+            } else {
+                is_running("hit", 2).await;
+            }
+            assert_eq!(actors.states()[MODEL].restarts, 1);
+            drop((hit, waiting));
             actors.drain(Duration::from_secs(60)).await;
             assert_eq!(alive.load(Ordering::SeqCst), 0);
         });

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) engine: Option<Engine>,
     /// Why nothing is taken, when waiting would not help.
     pub(crate) refusal: Option<Failure>,
+    /// The next request is taken all the same.
+    pub(crate) lets_one_in: bool,
     pub(crate) service_time: ServiceTime,
 }
 
@@ -41,6 +43,12 @@ pub(crate) struct Entry {
     pub(crate) accepted_at: Instant,
     pub(crate) deadline: Instant,
     pub(crate) channel: Arc<GenerationChannel>,
+    /// It was in an engine that is gone.
+    is_second_try: bool,
+    /// Its reader was told that it has begun, and is not told again.
+    has_started: bool,
+    /// Its reader was told something else too: nobody else can take it over.
+    has_shown: bool,
 }
 
 /// Those that wait: people's requests before all others, and fairly among themselves.
@@ -65,6 +73,37 @@ pub(crate) struct Running {
     pub(crate) held_back: Option<Vec<GenerationEvent>>,
     /// It makes room for somebody who waits, and goes on waiting itself.
     pub(crate) makes_room: bool,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        ticket: Ticket,
+        request: Box<GenerateRequest>,
+        accepted_at: Instant,
+        deadline: Instant,
+        channel: Arc<GenerationChannel>,
+    ) -> Self {
+        let (is_second_try, has_started, has_shown) = (false, false, false);
+        Self { ticket, request, accepted_at, deadline, channel, is_second_try, has_started, has_shown }
+    }
+
+    /// What its reader is to be told of this, and where; nothing when it knows.
+    pub(crate) fn tell(
+        &mut self,
+        event: GenerationEvent,
+    ) -> Option<(Arc<GenerationChannel>, GenerationEvent)> {
+        if !matches!(event, GenerationEvent::Started { .. }) {
+            self.has_shown = true;
+        } else if std::mem::replace(&mut self.has_started, true) {
+            return None;
+        }
+        Some((Arc::clone(&self.channel), event))
+    }
+
+    /// Once it may go to another engine, as long as nobody can tell the difference. True when this is that time.
+    pub(crate) fn may_try_again(&mut self) -> bool {
+        !self.has_shown && !std::mem::replace(&mut self.is_second_try, true)
+    }
 }
 
 impl Waiting {
@@ -140,6 +179,7 @@ impl State {
             running: Vec::new(),
             engine: None,
             refusal: None,
+            lets_one_in: false,
             service_time: ServiceTime::default(),
         }
     }

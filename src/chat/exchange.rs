@@ -172,7 +172,6 @@ impl Run {
                 answer_so_far: String::new(),
                 stop: self.question.stop.clone(),
                 top_logprobs: self.question.top_logprobs,
-                prepared: None,
                 time_left: self.deadline.saturating_duration_since(Instant::now()),
                 priority: self.question.priority,
                 fairness_key: self.question.fairness_key.clone(),

@@ -3,6 +3,7 @@
 mod bench;
 mod client;
 mod config;
+mod engine_worker;
 mod model;
 mod model_plan;
 mod output;
@@ -11,6 +12,7 @@ mod serve;
 pub(crate) use bench::bench;
 pub(crate) use client::client;
 pub(crate) use config::config;
+pub(crate) use engine_worker::engine_worker;
 pub(crate) use model::model;
 pub(crate) use serve::serve;
 
@@ -71,6 +73,9 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Run the engine for the daemon that starts this command
+    #[command(name = crate::engine::WORKER_COMMAND, hide = true)]
+    EngineWorker,
 }
 
 /// The configuration, or the exit code after its error was shown.

@@ -51,6 +51,9 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             kv_precision: Some(KvPrecision::default().as_str().to_owned()),
             kv_memory: None,
             loop_guard: Some(true),
+            engine: Some("process".to_owned()),
+            stuck_after: seconds(600),
+            probe_every: seconds(60),
             queue_limit: Some(32),
         },
         chat: ChatSection {

@@ -62,6 +62,12 @@ section! {
         kv_memory: ByteSize,
         /// Whether answers that repeat themselves are ended.
         loop_guard: bool,
+        /// Where the engine lives: `process` or `thread`.
+        engine: String,
+        /// When the engine is taken for stuck.
+        stuck_after: HumanDuration,
+        /// How often a model that is down is tried again.
+        probe_every: HumanDuration,
         /// Requests that may wait for the model.
         queue_limit: u32,
     }

@@ -36,7 +36,8 @@ pub(crate) use origin::Origin;
 pub(crate) use places::{Environment, Os};
 pub(crate) use reload::Reloader;
 pub(crate) use settings::{
-    ChatSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, Settings, SupervisionSettings,
+    ChatSettings, DaemonSettings, EngineHome, LogFormat, LogSettings, ModelSettings, Settings,
+    SupervisionSettings,
 };
 #[cfg(test)]
 pub(crate) use settings::{ClientSettings, StoreSettings};

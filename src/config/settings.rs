@@ -8,6 +8,7 @@ use super::origin::Origin;
 use super::providers::{ConfiguredProvider, configured_providers};
 use boca_core::fusion::FusionSettings;
 use boca_core::{Effort, KvPrecision, Mode, Preset, PresetTable, SamplingOverrides};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,6 +81,15 @@ pub(crate) struct NamedModel {
     pub origin: Origin,
 }
 
+/// Where the engine lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineHome {
+    /// In a process of its own: its faults end nothing else.
+    Process,
+    /// In a thread of the daemon.
+    Thread,
+}
+
 /// See [`Settings::model`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ModelSettings {
@@ -101,6 +111,12 @@ pub(crate) struct ModelSettings {
     pub kv_limit_bytes: Option<u64>,
     /// Whether answers that repeat themselves over and over are ended.
     pub loop_guard: bool,
+    /// Where the engine lives.
+    pub home: EngineHome,
+    /// How long a step or the end of a generation may take before the engine is taken for stuck.
+    pub stuck_after: Duration,
+    /// How often a request may try whether an engine has recovered that failed again and again.
+    pub probe_every: Duration,
     /// Requests that may wait for the model; further ones are answered with 429.
     pub queue_limit: usize,
 }
@@ -151,7 +167,7 @@ pub(crate) struct StoreSettings {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LogFormat {
     /// Pretty on a terminal, JSON elsewhere.
     Auto,
@@ -162,7 +178,7 @@ pub(crate) enum LogFormat {
 }
 
 /// See [`Settings::log`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
     /// A level, or directives such as `info,boca=debug`; checked.
     pub level: String,
@@ -241,6 +257,13 @@ impl Settings {
                 given => Some(check.size("model.kv_memory", given, 1 << 20, 1 << 44)? as u64),
             },
             loop_guard: check.present("model.loop_guard", values.model.loop_guard)?,
+            home: check.one_of(
+                "model.engine",
+                values.model.engine,
+                &[("process", EngineHome::Process), ("thread", EngineHome::Thread)],
+            )?,
+            stuck_after: check.duration("model.stuck_after", values.model.stuck_after, 1000, 24 * HOUR)?,
+            probe_every: check.duration("model.probe_every", values.model.probe_every, 100, 24 * HOUR)?,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
         let providers = configured_providers(&check, values.provider)?;

@@ -77,6 +77,7 @@ fn model(parts: &Parts) -> ModelStatus {
         info: status.info.map(convert::model_info),
         tried,
         progress: status.progress.as_ref().map(convert::load_progress),
+        engine_pid: parts.actors.model.engine_process(),
         error: status.failure.as_ref().map(error::detail),
     }
 }

@@ -13,6 +13,7 @@ mod daemon_errors;
 mod daemon_lifecycle;
 mod damaged_models;
 mod demo_model;
+mod engine_process;
 mod harness;
 mod memory;
 mod providers;

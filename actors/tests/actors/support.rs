@@ -1,6 +1,6 @@
 //! An engine that does what a test tells it, when the test tells it, and reports what it was asked.
 
-use boca_actors::{Actors, ActorsOptions, AnswerStream, Backoff, ModelStatus};
+use boca_actors::{Actors, ActorsOptions, AnswerStream, Backoff, EngineHosting, ModelStatus};
 use boca_core::{
     ActorState, Answer, AnswerEvent, Ask, ChatMessage, Failure, FinishReason, GenerateRequest,
     GenerationEvent, GenerationSummary, LoadPhase, LoadProgress, Mode, ModelInfo, RequestId, Timings, Usage,
@@ -192,7 +192,7 @@ fn info() -> ModelInfo {
 
 /// Options with short pauses.
 pub(crate) fn options(factory: GeneratorFactory) -> ActorsOptions {
-    let mut options = ActorsOptions::new(factory);
+    let mut options = ActorsOptions::new(EngineHosting::Thread(factory));
     let at_once = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(5), jitter: 0.0 };
     options.supervision.engine.backoff = at_once;
     options.supervision.actors.backoff = at_once;

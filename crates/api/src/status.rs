@@ -62,6 +62,9 @@ pub struct ModelStatus {
     /// How far loading has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<LoadProgress>,
+    /// The process that the engine lives in; absent while there is none, and when it lives in the daemon itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_pid: Option<u32>,
     /// Why there is no model, or why it was restarted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,

@@ -3,12 +3,14 @@
 use super::scripted::{Gate, factory};
 use crate::chat::tests::chat_settings;
 use crate::config::{
-    ClientSettings, DaemonSettings, LogFormat, LogSettings, ModelSettings, Settings, SharedSettings,
-    StoreSettings, SupervisionSettings, TriedModel,
+    ClientSettings, DaemonSettings, EngineHome, LogFormat, LogSettings, ModelSettings, Settings,
+    SharedSettings, StoreSettings, SupervisionSettings, TriedModel,
 };
 use crate::daemon;
+use crate::engine::LocalModel;
 use crate::exit::Exit;
 use crate::signals::{Shutdown, ShutdownTrigger};
+use boca_actors::EngineHosting;
 use boca_api::{ChatRequest, ChatResponse, Client, ClientError, SessionMessage};
 use boca_engine::GeneratorFactory;
 use std::io::{Read, Write};
@@ -53,6 +55,9 @@ pub(super) fn settings(directory: &Path) -> Settings {
             kv_precision: boca_core::KvPrecision::default(),
             kv_limit_bytes: None,
             loop_guard: true,
+            home: EngineHome::Thread,
+            stuck_after: Duration::from_secs(600),
+            probe_every: Duration::from_secs(60),
             queue_limit: 8,
         },
         chat: chat_settings(),
@@ -102,10 +107,10 @@ impl TestDaemon {
             vec![TriedModel { path: "embedded".into(), from: "embedded", outcome: "taken".to_owned() }];
         std::thread::spawn(move || {
             let shared = SharedSettings::new(settings);
-            actix_rt::System::new().block_on(daemon::run_with_engine(
+            actix_rt::System::new().block_on(daemon::run_with_model(
                 shared,
                 tried,
-                engine,
+                LocalModel { engine: EngineHosting::Thread(engine), prompts: None },
                 Vec::new(),
                 shutdown,
             ))

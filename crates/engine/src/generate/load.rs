@@ -8,10 +8,11 @@ use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, ModelNee
 use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
 use boca_core::{KvPrecision, LoadPhase, LoadProgress};
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// How to load a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineOptions {
     /// A context shorter than the model's, to bound memory; `None` takes the model's.
     pub context_tokens: Option<u32>,

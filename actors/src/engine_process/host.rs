@@ -1,0 +1,340 @@
+//! The daemon's end: starts an engine process, passes commands and events, and ends it when it must.
+
+use super::frame::{FrameError, FrameReader, encode};
+use super::liveness::Liveness;
+pub(crate) use super::liveness::ProcessPatience;
+use super::wire::{FromWorker, Greeting, ToWorker, WorkerJob};
+use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost, EventSink, Pulse};
+use crate::engine_thread::EngineTurn;
+use boca_core::{ErrorCode, Failure};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the host looks at the clock while nothing comes.
+const TICK: Duration = Duration::from_millis(100);
+/// The queue before it sends no more than the engine runs at once, and a cancellation for each.
+const MAX_UNSENT: usize = 1024;
+/// What an engine process may see of the daemon's environment: where libraries lie, and how to tell of a panic. No key.
+const ENVIRONMENT: [&str; 8] = [
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "RUST_BACKTRACE",
+    "NO_COLOR",
+    "TMPDIR",
+    "TZ",
+];
+
+/// How to start an engine process.
+#[derive(Debug, Clone)]
+pub struct WorkerCommand {
+    /// The binary; it must hand its standard input to [`super::serve_engine`].
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// What it is told in the first message.
+    pub job: WorkerJob,
+}
+
+/// One engine process.
+#[derive(Debug)]
+pub(crate) struct EngineProcess {
+    patience: ProcessPatience,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Absent before it was started, and once it takes nothing more.
+    commands: Option<SyncSender<EngineCommand>>,
+    pulse: Pulse,
+    process_id: Option<u32>,
+    told_to_stop: Option<Instant>,
+    /// Why it is to be ended now.
+    forced_end: Option<String>,
+}
+
+/// How the conversation with a process ended.
+enum Talk {
+    /// It said so itself.
+    Ended(EngineEnd),
+    /// It closed its end.
+    Closed,
+    /// It must be taken for dead, or talks nonsense.
+    Broken(String),
+    /// It is another build; a new one will be too.
+    Foreign(String),
+    /// It was told to stop, and has not in time.
+    Overdue,
+}
+
+impl EngineHost for EngineProcess {
+    fn send(&self, command: EngineCommand) -> Result<(), EngineGone> {
+        let mut shared = self.lock();
+        let is_stop = command == EngineCommand::Stop;
+        let sent = shared.commands.as_ref().ok_or(EngineGone)?.try_send(command);
+        if is_stop {
+            shared.told_to_stop.get_or_insert_with(Instant::now);
+            shared.commands = None;
+        }
+        // A process that does not read for so long is looked after by its liveness.
+        sent.map_err(|_| EngineGone).or(if is_stop { Ok(()) } else { Err(EngineGone) })
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.lock().pulse.clone()
+    }
+
+    fn process_id(&self) -> Option<u32> {
+        self.lock().process_id
+    }
+
+    fn end_by_force(&self, reason: &str) -> bool {
+        self.lock().forced_end.get_or_insert_with(|| reason.into());
+        true
+    }
+}
+
+impl EngineProcess {
+    /// Not started yet.
+    pub(crate) fn new(patience: ProcessPatience) -> Self {
+        Self { patience, shared: Mutex::default() }
+    }
+
+    /// Starts the process and the threads that speak with it. Events go to `sink` until [`EngineEvent::Ended`], which
+    /// comes when the process is gone.
+    ///
+    /// # Errors
+    /// When the system gives no thread; no event comes then.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        worker: WorkerCommand,
+        turn: EngineTurn,
+        sink: EventSink,
+    ) -> io::Result<()> {
+        let (commands, unsent) = mpsc::sync_channel(MAX_UNSENT);
+        self.lock().commands = Some(commands);
+        let this = Arc::clone(self);
+        // The kernel ends the child when the thread ends that started it, so this one lives as long as the child.
+        std::thread::Builder::new().name("boca-engine-host".into()).spawn(move || {
+            let end = {
+                let _turn = turn.hold();
+                this.host(worker, unsent, &sink)
+            };
+            this.lock().commands = None;
+            sink(EngineEvent::Ended(end));
+        })?;
+        Ok(())
+    }
+
+    fn host(&self, worker: WorkerCommand, unsent: Receiver<EngineCommand>, sink: &EventSink) -> EngineEnd {
+        if self.lock().told_to_stop.is_some() {
+            return EngineEnd::Stopped;
+        }
+        let (mut child, stream) = match spawn(&worker) {
+            Ok(started) => started,
+            Err(error) => {
+                let program = worker.program.display();
+                return crashed(format!("the engine process {program} cannot be started: {error}"));
+            }
+        };
+        self.lock().process_id = Some(child.id());
+        tracing::debug!(pid = child.id(), "an engine process was started");
+        let talk = match stream.try_clone() {
+            Ok(to_child) => {
+                // Ends with the connection, which is shut down below.
+                std::thread::scope(|scope| {
+                    let writer = scope.spawn(|| write_commands(to_child, worker.job, unsent));
+                    let talk = self.listen(&stream, sink);
+                    self.lock().commands = None;
+                    stream.shutdown(std::net::Shutdown::Both).ok();
+                    writer.join().ok();
+                    talk
+                })
+            }
+            Err(error) => Talk::Broken(error.to_string()),
+        };
+        drop(stream);
+        let end = self.end(&mut child, talk);
+        self.lock().process_id = None;
+        end
+    }
+
+    /// Passes on what the process says, until it ends or must be ended.
+    fn listen(&self, stream: &UnixStream, sink: &EventSink) -> Talk {
+        if let Err(error) = stream.set_read_timeout(Some(TICK)) {
+            return Talk::Broken(error.to_string());
+        }
+        let mut stream = stream;
+        let mut reader = FrameReader::default();
+        let mut liveness = Liveness::new(self.patience, Instant::now());
+        let mut is_greeted = false;
+        let mut checked = Instant::now();
+        loop {
+            let message = match reader.read::<FromWorker>(&mut stream) {
+                Ok(Some(message)) => Some(message),
+                Ok(None) => return Talk::Closed,
+                Err(FrameError::Io(error)) if is_timeout(&error) => None,
+                // What follows from its end is told by how it ended.
+                Err(FrameError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Talk::Closed;
+                }
+                Err(error) => return Talk::Broken(format!("it sent {error}")),
+            };
+            let now = Instant::now();
+            match message {
+                None => {}
+                Some(FromWorker::Hello(greeting)) => match greeting.mismatch(&Greeting::own()) {
+                    None => is_greeted = true,
+                    Some(mismatch) => return Talk::Foreign(mismatch),
+                },
+                Some(_) if !is_greeted => return Talk::Broken("it did not say who it is".into()),
+                Some(FromWorker::Beat(pulse)) => {
+                    liveness.beat(pulse.clone(), now);
+                    self.lock().pulse = pulse;
+                }
+                Some(FromWorker::Event(EngineEvent::Ended(end))) => return Talk::Ended(end),
+                Some(FromWorker::Event(event)) => {
+                    match &event {
+                        EngineEvent::Loading(_) => liveness.loading(now),
+                        EngineEvent::Ready(_) => liveness.loaded(now),
+                        _ => {}
+                    }
+                    sink(event);
+                }
+            }
+            if now.saturating_duration_since(checked) >= TICK {
+                checked = now;
+                if let Some(talk) = self.must_end(&liveness, now) {
+                    return talk;
+                }
+            }
+        }
+    }
+
+    fn must_end(&self, liveness: &Liveness, now: Instant) -> Option<Talk> {
+        let shared = self.lock();
+        if let Some(reason) = &shared.forced_end {
+            return Some(Talk::Broken(reason.clone()));
+        }
+        if let Some(told) = shared.told_to_stop {
+            let is_overdue = now.saturating_duration_since(told) > self.patience.stop;
+            return is_overdue.then_some(Talk::Overdue);
+        }
+        liveness.verdict(now).map(Talk::Broken)
+    }
+
+    /// Waits for the end of the process, or brings it about, and says why it came.
+    fn end(&self, child: &mut Child, talk: Talk) -> EngineEnd {
+        let patience = match &talk {
+            // The connection is shut: it ends by itself, its memory is what takes the time.
+            Talk::Ended(_) | Talk::Closed => self.patience.stop,
+            Talk::Broken(_) | Talk::Foreign(_) | Talk::Overdue => Duration::ZERO,
+        };
+        let status = wait(child, patience);
+        let was_stopped = self.lock().told_to_stop.is_some();
+        match talk {
+            Talk::Ended(end) => end,
+            Talk::Overdue => {
+                tracing::warn!("the engine process did not stop in time and was killed");
+                EngineEnd::Stopped
+            }
+            Talk::Closed if was_stopped => EngineEnd::Stopped,
+            Talk::Closed => crashed(format!("the engine process {}", told(status))),
+            Talk::Broken(reason) => crashed(format!("the engine process was ended: {reason}")),
+            Talk::Foreign(mismatch) => {
+                let message = format!("the engine process does not fit: {mismatch}");
+                EngineEnd::LoadFailed(Failure::new(ErrorCode::ModelUnavailable, message))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A child whose standard input is the other end of the stream. It inherits no other open file, and little of the
+/// environment.
+fn spawn(worker: &WorkerCommand) -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(&worker.program);
+    command
+        .args(&worker.arguments)
+        .env_clear()
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        // A Ctrl-C on the terminal is for the daemon, which lets running answers finish.
+        .process_group(0);
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    let child = command.spawn()?;
+    Ok((child, ours))
+}
+
+/// The writer's thread: a full pipe must never hold up who sends a command.
+fn write_commands(mut stream: UnixStream, job: WorkerJob, unsent: Receiver<EngineCommand>) {
+    let mut write = |message: &ToWorker| match encode(message) {
+        Ok(frame) => stream.write_all(&frame).is_ok(),
+        Err(error) => {
+            tracing::error!(%error, "a command for the engine process cannot be sent");
+            true
+        }
+    };
+    let mut is_open = write(&ToWorker::Hello { greeting: Greeting::own(), job });
+    while is_open && let Ok(command) = unsent.recv() {
+        is_open = write(&ToWorker::Command(command));
+    }
+}
+
+/// Waits for the end, and forces it after `patience`.
+fn wait(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    while begun.elapsed() < patience {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::park_timeout(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+    // It may have ended meanwhile.
+    child.kill().ok();
+    child.wait()
+}
+
+fn told(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match (status.signal(), status.code()) {
+            (Some(9), _) => "was killed (signal 9), as the kernel does when memory is short".into(),
+            (Some(signal), _) => format!("was ended by signal {signal}"),
+            (None, code) => format!("ended by itself with exit code {}", code.unwrap_or(-1)),
+        },
+        Err(error) => format!("is gone ({error})"),
+    }
+}
+
+fn crashed(message: String) -> EngineEnd {
+    tracing::error!("{message}");
+    EngineEnd::Crashed(Failure::new(ErrorCode::EngineFailed, message).retry_after(Duration::from_secs(1)))
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;
