@@ -158,6 +158,7 @@ mod tests {
             top_logprobs: Some(2),
             time_left: Duration::from_millis(1500),
             priority: boca_core::Priority::Background,
+            is_read_whole: true,
             fairness_key: "s1".into(),
             prepared: Some(PreparedPrompt {
                 ids: vec![7],

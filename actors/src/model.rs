@@ -271,7 +271,7 @@ impl ModelActor {
                 tracing::error!(reason = failure.message, probe_every = ?every, "the model is down");
                 // Each probe is one more try, not a new series of them.
                 self.next_probe = Some(Instant::now() + every);
-                self.go_down(Failure { message, ..failure }.retry_after(every));
+                self.go_down(Failure::new(ErrorCode::Restarting, message).retry_after(every));
             }
         }
     }

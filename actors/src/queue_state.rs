@@ -69,8 +69,10 @@ pub(crate) struct Running {
     pub(crate) told_to_end: Option<Instant>,
     /// Why, when it was not its caller who wanted that.
     pub(crate) reason_to_end: Option<Failure>,
-    /// Where it may have to make room, what it has said is kept back until its end, so that it can begin anew.
+    /// Where it may have to make room, or nobody reads along, what it has said is kept back until its end, so that it can
+    /// begin anew.
     pub(crate) held_back: Option<Vec<GenerationEvent>>,
+    may_make_room: bool,
     /// It makes room for somebody who waits, and goes on waiting itself.
     pub(crate) makes_room: bool,
 }
@@ -233,13 +235,15 @@ impl State {
     pub(crate) fn begins(&mut self, entry: Entry, epoch: Epoch, now: Instant) {
         self.service_time.now_run(self.running.len() + 1, now);
         let may_make_room = self.max_running == 1 && entry.request.priority == Priority::Background;
+        let is_held_back = may_make_room || entry.request.is_read_whole;
         self.running.push(Running {
             entry,
             epoch,
             share: self.service_time.begin(now),
             told_to_end: None,
             reason_to_end: None,
-            held_back: may_make_room.then(Vec::new),
+            held_back: is_held_back.then(Vec::new),
+            may_make_room,
             makes_room: false,
         });
     }
@@ -298,7 +302,7 @@ impl State {
     /// nobody knows, and it counts as no wait.
     pub(crate) fn expected_wait(&self, now: Instant) -> Duration {
         let Some(mean) = self.service_time.mean(Priority::Interactive) else { return Duration::ZERO };
-        let makes_room = |running: &Running| running.held_back.is_some();
+        let makes_room = |running: &Running| running.may_make_room;
         let until_room = if self.running.len() < self.max_running || self.running.iter().any(makes_room) {
             Duration::ZERO
         } else {

@@ -174,6 +174,8 @@ impl Run {
                 top_logprobs: self.question.top_logprobs,
                 time_left: self.deadline.saturating_duration_since(Instant::now()),
                 priority: self.question.priority,
+                is_read_whole: self.question.is_read_whole,
+                prepared: None,
                 fairness_key: self.question.fairness_key.clone(),
             },
         }

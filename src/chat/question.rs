@@ -31,6 +31,8 @@ pub(crate) struct Question {
     pub(crate) top_logprobs: Option<u8>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) priority: Priority,
+    /// Whether the answer is read when it is complete, and not while it is written.
+    pub(crate) is_read_whole: bool,
     /// Who asks, as far as that is known.
     pub(crate) client: Option<String>,
 }
@@ -56,6 +58,7 @@ pub(super) struct CheckedQuestion {
     pub(super) top_logprobs: Option<u8>,
     pub(super) deadline: Duration,
     pub(super) priority: Priority,
+    pub(super) is_read_whole: bool,
     /// With whom it shares its turns: the session that it names, else who asks.
     pub(super) fairness_key: String,
 }
@@ -88,6 +91,7 @@ impl CheckedQuestion {
         Ok(Self {
             fairness_key,
             priority: question.priority,
+            is_read_whole: question.is_read_whole,
             session_id: session_id.transpose()?,
             names_effort: effort.is_some(),
             effort: effort.or(if question.mode.is_some() { None } else { settings.effort }),

@@ -71,6 +71,7 @@ fn question(wire: ChatRequest, client: Option<String>) -> Question {
         top_logprobs: wire.top_logprobs,
         deadline: wire.deadline_ms.map(Duration::from_millis),
         priority: Priority::Interactive,
+        is_read_whole: !wire.stream.unwrap_or(false),
         client,
     }
 }

@@ -52,6 +52,7 @@ impl Conductor {
             top_logprobs: None,
             time_left: limit,
             priority: self.question.ask.generate.priority,
+            is_read_whole: true,
             fairness_key: self.question.ask.generate.fairness_key.clone(),
             prepared: None,
         };

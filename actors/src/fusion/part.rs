@@ -222,6 +222,11 @@ impl Part {
 
     fn finish(&mut self, summary: GenerationSummary) -> News {
         self.line = Line::Closed;
+        // What nobody reads along comes all at once, and was said before.
+        let said = self.trace.began + summary.timings.time_to_first_token;
+        if !summary.timings.time_to_first_token.is_zero() {
+            self.trace.first_token = self.trace.first_token.map(|seen| seen.min(said));
+        }
         self.trace.usage = summary.usage;
         self.trace.cost = self.source.cost(&summary.usage);
         let state = match summary.finish_reason {

@@ -38,6 +38,9 @@ pub struct GenerateRequest {
     /// With whom it shares its turns in the queue: its session, or its client. Helpers of an answer have the key of its
     /// question.
     pub fairness_key: String,
+    /// Nobody reads along: what was said is given out at the end. Should the engine be lost before that, another one may
+    /// begin anew.
+    pub is_read_whole: bool,
     /// The prompt, when somebody has rendered and tokenised it already. An engine whose text files are others makes its
     /// own.
     pub prepared: Option<PreparedPrompt>,
@@ -89,6 +92,7 @@ impl GenerateRequest {
             top_logprobs: None,
             time_left,
             priority: Priority::default(),
+            is_read_whole: false,
             fairness_key: String::new(),
             prepared: None,
         }
