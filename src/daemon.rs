@@ -3,6 +3,7 @@
 //! The socket comes first, so that a second daemon is refused before it touches anything. Nothing is answered before
 //! the store is open; everything but questions is answered while the weights load.
 
+use crate::batch::BatchService;
 use crate::chat::ChatService;
 use crate::comparison::Comparison;
 use crate::config::{ModelChoice, Settings, SharedSettings, SupervisionSettings, TriedModel};
@@ -115,9 +116,16 @@ async fn serve(
         actors.model.clone(),
         shared.clone(),
     );
+    let batches = BatchService::new(
+        store.clone(),
+        actors.synthesizer.for_route(boca_api::routes::BATCHES),
+        shared.clone(),
+    );
+    batches.resume().await?;
     let (stop_http, stopping) = ShutdownTrigger::new();
     let parts = Parts {
         chat: chat.clone(),
+        batches: batches.clone(),
         actors: actors.clone(),
         store: store.clone(),
         store_report,
@@ -148,7 +156,7 @@ async fn serve(
     };
     stop_http.request();
     let grace = if ended.is_ok() { shared.current().daemon.drain_grace } else { BROKEN_GRACE };
-    let closed = drain(Running { actors, chat, server, socket, store }, grace).await;
+    let closed = drain(Running { actors, chat, batches, server, socket, store }, grace).await;
     ended.and(closed)
 }
 
@@ -266,6 +274,7 @@ fn status_line(status: &ModelStatus) -> String {
 struct Running {
     actors: Actors,
     chat: ChatService,
+    batches: BatchService,
     server: HttpServerHandle,
     socket: BoundSocket,
     store: Store,
@@ -276,7 +285,8 @@ struct Running {
 async fn drain(running: Running, grace: Duration) -> Result<(), DaemonError> {
     service_manager::stopping();
     tracing::info!(grace_ms = grace.as_millis() as u64, "draining");
-    let Running { actors, chat, server, socket, store } = running;
+    let Running { actors, chat, batches, server, socket, store } = running;
+    batches.stop();
     let report = actors.drain(grace).await;
     if report.cancelled > 0 {
         tracing::warn!(count = report.cancelled, "questions were cancelled because the grace time was over");

@@ -3,6 +3,7 @@
 //! This file is the table of contents: it reads the command line, hands over to the command, and is the only place
 //! that ends the process.
 
+mod batch;
 mod chat;
 mod commands;
 mod comparison;

@@ -10,6 +10,7 @@
 mod exchange;
 mod history;
 mod merge;
+mod one_off;
 mod question;
 mod records;
 mod registry;
@@ -20,6 +21,7 @@ mod session_locks;
 pub(crate) mod tests;
 
 pub(crate) use exchange::{ExchangeEvent, Reply};
+pub(crate) use one_off::one_off;
 pub(crate) use question::{Question, check_session_id, check_settings, parse_preset};
 pub(crate) use service::{ChatService, Exchange};
 

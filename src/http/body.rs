@@ -27,19 +27,33 @@ pub(super) async fn json<T: DeserializeOwned>(
     limits: BodyLimits,
     context: &RequestContext,
 ) -> Result<T, ApiError> {
-    check_declared(request).map_err(|failure| context.fail(failure))?;
-    let bytes = tokio::time::timeout(limits.timeout, collect(payload, limits.max_bytes)).await;
-    let bytes = bytes.unwrap_or_else(|_| {
-        let message = format!("the body did not arrive within {} ms", limits.timeout.as_millis());
-        Err(Failure::new(ErrorCode::RequestTimeout, message))
-    });
-    let bytes = bytes.map_err(|failure| context.fail(failure))?;
+    let (_, bytes) = bytes(request, payload, &["application/json"], limits, context).await?;
     boca_api::decode_body(&bytes).map_err(|bad| {
         context.fail(Failure { param: bad.param, ..Failure::new(ErrorCode::InvalidRequest, bad.message) })
     })
 }
 
-fn check_declared(request: &HttpRequest) -> Result<(), Failure> {
+/// Reads a body of one of these media types, and says which.
+///
+/// # Errors
+/// `UnsupportedMediaType`, `PayloadTooLarge`, `RequestTimeout`.
+pub(super) async fn bytes(
+    request: &HttpRequest,
+    payload: Payload,
+    accepted: &[&'static str],
+    limits: BodyLimits,
+    context: &RequestContext,
+) -> Result<(&'static str, Vec<u8>), ApiError> {
+    let media_type = check_declared(request, accepted).map_err(|failure| context.fail(failure))?;
+    let bytes = tokio::time::timeout(limits.timeout, collect(payload, limits.max_bytes)).await;
+    let bytes = bytes.unwrap_or_else(|_| {
+        let message = format!("the body did not arrive within {} ms", limits.timeout.as_millis());
+        Err(Failure::new(ErrorCode::RequestTimeout, message))
+    });
+    Ok((media_type, bytes.map_err(|failure| context.fail(failure))?))
+}
+
+fn check_declared(request: &HttpRequest, accepted: &[&'static str]) -> Result<&'static str, Failure> {
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(encoding) = header(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         let message = format!("the body must not be compressed, got `content-encoding: {encoding}`");
@@ -48,11 +62,12 @@ fn check_declared(request: &HttpRequest) -> Result<(), Failure> {
     let declared = header(CONTENT_TYPE);
     let essence =
         declared.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    match essence.as_deref() {
-        Some("application/json") => Ok(()),
-        _ => {
+    match accepted.iter().find(|accepted| essence.as_deref() == Some(accepted)) {
+        Some(accepted) => Ok(accepted),
+        None => {
             let got = declared.map_or("none".to_owned(), |value| format!("`{value}`"));
-            let message = format!("the content type must be `application/json`, got {got}");
+            let accepted = accepted.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(" or ");
+            let message = format!("the content type must be {accepted}, got {got}");
             Err(Failure::new(ErrorCode::UnsupportedMediaType, message))
         }
     }

@@ -8,7 +8,7 @@ use boca_core::{
     SourceTrace, Timings, TokenLogprob, Usage,
 };
 
-pub(super) fn usage(usage: &Usage) -> api::Usage {
+pub(crate) fn usage(usage: &Usage) -> api::Usage {
     api::Usage {
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.cached_tokens,

@@ -69,7 +69,7 @@ pub(super) fn retry_after_s(failure: &Failure) -> Option<u64> {
 }
 
 /// A failure as it stands in an error body.
-pub(super) fn detail(failure: &Failure) -> ErrorDetail {
+pub(crate) fn detail(failure: &Failure) -> ErrorDetail {
     ErrorDetail {
         message: failure.message.clone(),
         kind: family(failure.code).to_owned(),

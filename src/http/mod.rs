@@ -1,6 +1,7 @@
 //! HTTP over the Unix socket. Only translates: wire types in, calls of services and handles, wire types out. One file
 //! an API resource, the same names as in `crates/api` and in the commands of `crates/cli`.
 
+mod batch;
 mod body;
 mod chat;
 mod compare;
@@ -24,5 +25,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use convert::usage as wire_usage;
+pub(crate) use error::detail as wire_error;
 pub(crate) use listener::{BoundSocket, ListenError};
 pub(crate) use server::{HttpServerHandle, Parts, start};

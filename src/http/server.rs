@@ -3,7 +3,8 @@
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::listener::BoundSocket;
-use super::{chat, compare, feedback, guard, health, metrics, peer, requests, sessions, status};
+use super::{batch, chat, compare, feedback, guard, health, metrics, peer, requests, sessions, status};
+use crate::batch::BatchService;
 use crate::chat::ChatService;
 use crate::config::{SharedSettings, TriedModel};
 use crate::http::body::BodyLimits;
@@ -33,6 +34,7 @@ const STOP_TIMEOUT_S: u64 = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     pub(crate) chat: ChatService,
+    pub(crate) batches: BatchService,
     pub(crate) actors: Actors,
     pub(crate) store: Store,
     /// What happened when the store was opened.
@@ -117,6 +119,13 @@ fn routes(config: &mut ServiceConfig) {
         )
         .service(resource(routes::REQUESTS).route(web::get().to(requests::list)))
         .service(resource(routes::REQUEST).route(web::delete().to(requests::cancel)))
+        .service(
+            resource(routes::BATCHES).route(web::get().to(batch::list)).route(web::post().to(batch::create)),
+        )
+        .service(
+            resource(routes::BATCH).route(web::get().to(batch::show)).route(web::delete().to(batch::cancel)),
+        )
+        .service(resource(routes::BATCH_RESULTS).route(web::get().to(batch::results)))
         .service(resource(routes::FEEDBACK).route(web::post().to(feedback::judge)))
         .service(resource(routes::COMPARE_STATS).route(web::get().to(compare::stats)))
         .service(resource(routes::STATUS).route(web::get().to(status::show)))
@@ -145,6 +154,7 @@ fn methods(path: &str) -> &'static str {
         ["POST"] => "POST",
         ["DELETE"] => "DELETE",
         ["GET", "POST"] => "GET, POST",
+        ["GET", "DELETE"] => "GET, DELETE",
         _ => "GET, PATCH, DELETE",
     }
 }

@@ -6,6 +6,8 @@
 )]
 
 mod architecture;
+mod batch;
+mod cancelling;
 mod cli;
 mod config;
 mod daemon_chat;

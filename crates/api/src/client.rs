@@ -4,12 +4,13 @@
 
 use crate::client_error::ClientError;
 use crate::event_stream::EventStream;
+use crate::line_stream::LineStream;
 use crate::routes::{self, REQUEST_ID_HEADER};
 use crate::{
-    CancelRequestResponse, ChatRequest, ChatResponse, CompareStatsResponse, CreateSessionRequest,
-    DeleteSessionResponse, ErrorBody, FeedbackRequest, FeedbackResponse, HealthResponse, ListSessionsQuery,
-    MetricsResponse, ReadyResponse, RequestListResponse, SessionListResponse, SessionResponse,
-    StatusResponse, UpdateSessionRequest, sse,
+    BatchListResponse, BatchResultsQuery, BatchStatus, CancelRequestResponse, ChatRequest, ChatResponse,
+    CompareStatsResponse, CreateSessionRequest, DeleteSessionResponse, ErrorBody, FeedbackRequest,
+    FeedbackResponse, HealthResponse, ListSessionsQuery, MetricsResponse, ReadyResponse, RequestListResponse,
+    SessionListResponse, SessionResponse, StatusResponse, UpdateSessionRequest, batch, sse,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -194,6 +195,70 @@ impl Client {
         self.call(Method::DELETE, &routes::request(id), None::<&()>, self.call_timeout).await
     }
 
+    /// `POST /api/batch` with one question a line. `id` names the batch, so that sending it again cannot begin it
+    /// twice.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn create_batch(&self, id: &str, lines: Bytes) -> Result<Reply<BatchStatus>, ClientError> {
+        let path = format!("{}?id={}", routes::BATCHES, routes::escape_segment(id));
+        within(self.call_timeout, "take the batch on", async {
+            let (response, _connection) = self.send_bytes(Method::POST, &path, batch::NDJSON, lines).await?;
+            match response.status().is_success() {
+                true => self.read(response).await,
+                false => Err(self.refusal(response).await),
+            }
+        })
+        .await
+    }
+
+    /// `GET /api/batch/{id}`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn batch(&self, id: &str) -> Result<Reply<BatchStatus>, ClientError> {
+        self.get(&routes::batch(id)).await
+    }
+
+    /// `GET /api/batch`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn list_batches(&self) -> Result<Reply<BatchListResponse>, ClientError> {
+        self.get(routes::BATCHES).await
+    }
+
+    /// `DELETE /api/batch/{id}`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn cancel_batch(&self, id: &str) -> Result<Reply<BatchStatus>, ClientError> {
+        self.call(Method::DELETE, &routes::batch(id), None::<&()>, self.call_timeout).await
+    }
+
+    /// `GET /api/batch/{id}/results`. `silence` bounds the time without a sign of life; the daemon gives one at least
+    /// every 10 s.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn batch_results(
+        &self,
+        id: &str,
+        query: BatchResultsQuery,
+        silence: Duration,
+    ) -> Result<LineStream, ClientError> {
+        let BatchResultsQuery { offset, follow } = query;
+        let path = format!("{}/results?offset={offset}&follow={follow}", routes::batch(id));
+        let opened = async {
+            let (response, connection) = self.send(Method::GET, &path, None::<&()>).await?;
+            if response.status() != StatusCode::OK {
+                return Err(self.refusal(response).await);
+            }
+            Ok(LineStream::new(self.socket.clone(), response.into_body(), connection, silence))
+        };
+        within(self.call_timeout, "answer", opened).await
+    }
+
     /// `POST /api/feedback`.
     ///
     /// # Errors
@@ -280,9 +345,19 @@ impl Client {
             Some(body) => Bytes::from(serde_json::to_vec(body).map_err(|e| self.protocol(e.to_string()))?),
             None => Bytes::new(),
         };
+        self.send_bytes(method, path, "application/json", body).await
+    }
+
+    async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        media_type: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Connection), ClientError> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "boca");
         if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            request = request.header(header::CONTENT_TYPE, media_type);
         }
         let request = request.body(Full::new(body)).map_err(|e| self.protocol(e.to_string()))?;
         let stream = connect(&self.socket).await?;

@@ -5,6 +5,7 @@
 //! them, so that an older client can read a newer daemon. Every duration is in milliseconds (`_ms`), every size in bytes
 //! (`_bytes`), every instant in milliseconds since 1970 UTC (`_unix_ms`), unless the name says otherwise (`_s`).
 
+pub mod batch;
 pub mod body;
 pub mod chat;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod error;
 mod event_stream;
 pub mod feedback;
 pub mod health;
+mod line_stream;
 pub mod metrics;
 pub mod providers;
 pub mod requests;
@@ -22,6 +24,9 @@ pub mod sessions;
 pub mod sse;
 pub mod status;
 
+pub use batch::{
+    BatchLine, BatchListResponse, BatchResult, BatchResultsQuery, BatchStatus, BatchTurn, LineId,
+};
 pub use body::{BadBody, decode_body};
 pub use chat::{
     ChatRequest, ChatResponse, Seam, SourceAnswer, SourceTrace, StopTexts, Timings, TokenLogprob, TopLogprob,
@@ -34,6 +39,7 @@ pub use error::{ErrorBody, ErrorDetail};
 pub use event_stream::EventStream;
 pub use feedback::{FeedbackRequest, FeedbackResponse};
 pub use health::{HealthResponse, ReadyResponse};
+pub use line_stream::LineStream;
 pub use metrics::MetricsResponse;
 pub use providers::{ProbeStatus, ProviderStatus};
 pub use requests::{CancelRequestResponse, RequestListResponse, RunningRequest};

@@ -21,6 +21,12 @@ pub const SESSION: &str = "/api/sessions/{id}";
 pub const REQUESTS: &str = "/api/requests";
 /// Path of one running request.
 pub const REQUEST: &str = "/api/requests/{id}";
+/// Path of the list of batches, and of new ones; see [`crate::batch`].
+pub const BATCHES: &str = "/api/batch";
+/// Path of one batch.
+pub const BATCH: &str = "/api/batch/{id}";
+/// Path of the results of one batch.
+pub const BATCH_RESULTS: &str = "/api/batch/{id}/results";
 /// Path of [`crate::feedback`].
 pub const FEEDBACK: &str = "/api/feedback";
 /// Path of [`crate::compare`].
@@ -44,6 +50,11 @@ pub const ROUTES: &[Route] = &[
     Route { method: "DELETE", path: SESSION, summary: "delete a conversation" },
     Route { method: "GET", path: REQUESTS, summary: "list requests that are queued or running" },
     Route { method: "DELETE", path: REQUEST, summary: "cancel a request" },
+    Route { method: "GET", path: BATCHES, summary: "list the batches that are kept" },
+    Route { method: "POST", path: BATCHES, summary: "take on many questions, answered when nobody waits" },
+    Route { method: "GET", path: BATCH, summary: "how far a batch is" },
+    Route { method: "DELETE", path: BATCH, summary: "cancel what is left of a batch" },
+    Route { method: "GET", path: BATCH_RESULTS, summary: "the results of a batch, one a line" },
     Route { method: "POST", path: FEEDBACK, summary: "say whether an answer was good" },
     Route { method: "GET", path: COMPARE_STATS, summary: "the running record of the providers" },
     Route {
@@ -67,6 +78,11 @@ pub fn session(id: &str) -> String {
 /// The path of one running request.
 pub fn request(id: &str) -> String {
     format!("{REQUESTS}/{}", escape_segment(id))
+}
+
+/// The path of one batch.
+pub fn batch(id: &str) -> String {
+    format!("{BATCHES}/{}", escape_segment(id))
 }
 
 /// Percent-encodes everything but RFC 3986's unreserved characters.

@@ -21,8 +21,8 @@ mod style;
 mod table;
 
 pub use commands::{
-    BenchCommand, BenchFusionArgs, ChatArgs, ClientCommand, CompareArgs, CompareCommand, FeedbackArgs,
-    SessionsCommand, StatusArgs, StopArgs,
+    BatchArgs, BenchCommand, BenchFusionArgs, ChatArgs, ClientCommand, CompareArgs, CompareCommand,
+    FeedbackArgs, SessionsCommand, StatusArgs, StopArgs,
 };
 pub use context::{ClientContext, DaemonCommand};
 pub use exit::Exit;

@@ -92,6 +92,10 @@ id_type! {
     /// Names one request from its arrival to its log lines.
     RequestId
 }
+id_type! {
+    /// Names a batch of questions.
+    BatchId
+}
 
 #[cfg(test)]
 mod tests {

@@ -35,7 +35,7 @@ pub use generate::{
     ThinkingState, Timings, TokenLogprob, TopLogprob, Usage,
 };
 pub use generator_load::GeneratorLoad;
-pub use ids::{InvalidId, RequestId, SessionId};
+pub use ids::{BatchId, InvalidId, RequestId, SessionId};
 pub use kv_precision::KvPrecision;
 pub use mode::{Effort, Mode, Strategy};
 pub use model::{LoadPhase, LoadProgress, ModelInfo, Quantization};

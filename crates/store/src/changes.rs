@@ -117,6 +117,9 @@ impl From<RecordTree> for TreeName {
             RecordTree::Messages => Self::Messages,
             RecordTree::Answers => Self::Answers,
             RecordTree::DayUsage => Self::DayUsage,
+            RecordTree::Batches => Self::Batches,
+            RecordTree::BatchLines => Self::BatchLines,
+            RecordTree::BatchResults => Self::BatchResults,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::StoreError;
 use crate::answers::AnswerRecord;
+use crate::batches::{Batch, BatchResult};
 use crate::disk::{MESSAGE_SCHEMA, META_SCHEMA, MessageRecord, MetaRecord, SESSION_SCHEMA, SessionRecord};
 use crate::disk_answers::{ANSWER_SCHEMA, AnswerDiskRecord, DAY_USAGE_SCHEMA, DayUsageRecord};
+use crate::disk_batches::{BATCH_SCHEMA, BATCH_TEXT_SCHEMA, BatchDiskRecord, BatchTextRecord};
 use crate::envelope::{self, Damage};
 use crate::types::{Message, Session};
 use boca_core::{ProviderUsage, SessionId};
@@ -48,6 +50,30 @@ pub(crate) fn encode_day_usage(usage: &ProviderUsage) -> Result<Vec<u8>, StoreEr
 
 pub(crate) fn decode_day_usage(record: &[u8]) -> Result<ProviderUsage, Damage> {
     Ok(decode::<DayUsageRecord>(DAY_USAGE_SCHEMA, record)?.into())
+}
+
+pub(crate) fn encode_batch(batch: &Batch) -> Result<Vec<u8>, StoreError> {
+    encode(BATCH_SCHEMA, &BatchDiskRecord::from(batch))
+}
+
+pub(crate) fn decode_batch(record: &[u8]) -> Result<Batch, Damage> {
+    Ok(decode::<BatchDiskRecord>(BATCH_SCHEMA, record)?.into())
+}
+
+pub(crate) fn encode_text(text: &str) -> Result<Vec<u8>, StoreError> {
+    encode(BATCH_TEXT_SCHEMA, &BatchTextRecord { text: text.to_owned(), is_error: false })
+}
+
+pub(crate) fn decode_text(record: &[u8]) -> Result<String, Damage> {
+    Ok(decode::<BatchTextRecord>(BATCH_TEXT_SCHEMA, record)?.text)
+}
+
+pub(crate) fn encode_result(result: &BatchResult) -> Result<Vec<u8>, StoreError> {
+    encode(BATCH_TEXT_SCHEMA, &BatchTextRecord::from(result))
+}
+
+pub(crate) fn decode_result(record: &[u8]) -> Result<BatchResult, Damage> {
+    Ok(decode::<BatchTextRecord>(BATCH_TEXT_SCHEMA, record)?.into())
 }
 
 fn encode(schema: u16, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {

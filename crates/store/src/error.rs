@@ -1,8 +1,9 @@
 //! What can go wrong with the store, by what the caller can do about it.
 
-use boca_core::{ErrorCode, Failure, SessionId};
+use boca_core::{BatchId, ErrorCode, Failure, SessionId};
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A store that could not be opened, or a call that had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,15 @@ pub enum StoreError {
     /// There is no session with this id.
     #[error("there is no session `{0}`")]
     SessionNotFound(SessionId),
+    /// There is a batch with this id already.
+    #[error("batch `{0}` exists already")]
+    BatchExists(BatchId),
+    /// As many batches as are kept have not ended.
+    #[error("{most} batches have not ended, which is the most at the same time")]
+    TooManyBatches {
+        /// How many are kept.
+        most: usize,
+    },
     /// A text is larger than the store takes.
     #[error("`{field}` must be at most {max_bytes} bytes to be stored, got {bytes}")]
     TooLarge {
@@ -95,7 +105,10 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::SessionExists(_) => {
+            StoreError::TooManyBatches { .. } => {
+                Self::new(ErrorCode::Overloaded, message).retry_after(Duration::from_secs(60))
+            }
+            StoreError::SessionExists(_) | StoreError::BatchExists(_) => {
                 Self { param: Some("id".into()), ..Self::new(ErrorCode::Conflict, message) }
             }
             StoreError::SessionNotFound(_) => {

@@ -1,7 +1,7 @@
 //! Keys. Numbers are big-endian, so that the order of keys is the order of numbers; identifiers hold no NUL, so one
 //! ends them.
 
-use boca_core::SessionId;
+use boca_core::{BatchId, SessionId};
 
 /// Which tree a part of a large record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,9 @@ pub(crate) enum RecordTree {
     Messages,
     Answers,
     DayUsage,
+    Batches,
+    BatchLines,
+    BatchResults,
 }
 
 impl RecordTree {
@@ -20,6 +23,9 @@ impl RecordTree {
             Self::Messages => b'm',
             Self::Answers => b'a',
             Self::DayUsage => b'u',
+            Self::Batches => b'b',
+            Self::BatchLines => b'l',
+            Self::BatchResults => b'r',
         }
     }
 }
@@ -83,6 +89,25 @@ pub(crate) fn day_usage(day: u32, provider: &str) -> Vec<u8> {
 pub(crate) fn provider_of_day_usage(key: &[u8]) -> Option<String> {
     let (_, provider) = key.split_first_chunk::<4>()?;
     Some(std::str::from_utf8(provider).ok()?.to_owned())
+}
+
+/// Key of a batch's record.
+pub(crate) fn batch(id: &BatchId) -> Vec<u8> {
+    id.as_str().as_bytes().to_vec()
+}
+
+/// What the keys of all lines, or results, of a batch begin with.
+pub(crate) fn lines_of(id: &BatchId) -> Vec<u8> {
+    let mut key = batch(id);
+    key.push(0);
+    key
+}
+
+/// Key of one line, or of its result.
+pub(crate) fn line(id: &BatchId, number: u32) -> Vec<u8> {
+    let mut key = lines_of(id);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
 }
 
 /// What the keys of all parts of a record begin with. The length keeps one record's parts apart from those of a

@@ -11,10 +11,12 @@
 //! There is no clock in here: every time comes from the caller, as milliseconds since 1970 (UTC).
 
 mod answers;
+mod batches;
 mod changes;
 mod codec;
 mod disk;
 mod disk_answers;
+mod disk_batches;
 mod envelope;
 mod error;
 mod keys;
@@ -32,6 +34,7 @@ mod writer;
 mod writes;
 
 pub use answers::{AnswerRecord, MAX_ANSWER_RECORDS, SourceRecord, USAGE_DAYS, Verdict};
+pub use batches::{Batch, BatchResult, NewBatch};
 pub use error::StoreError;
 pub use open::{OpenReport, StoreOptions};
 pub use store::{Store, StoreStatus};

@@ -23,6 +23,12 @@ pub(crate) struct Trees {
     pub(crate) answers_by_request: sled::Tree,
     /// Day, provider → what it used on that day.
     pub(crate) day_usage: sled::Tree,
+    /// Batch id → batch.
+    pub(crate) batches: sled::Tree,
+    /// Batch id, number → question.
+    pub(crate) batch_lines: sled::Tree,
+    /// Batch id, number → result.
+    pub(crate) batch_results: sled::Tree,
 }
 
 /// The name of a tree, for changes that are computed before they are applied.
@@ -37,6 +43,9 @@ pub(crate) enum TreeName {
     Answers,
     AnswersByRequest,
     DayUsage,
+    Batches,
+    BatchLines,
+    BatchResults,
 }
 
 impl TreeName {
@@ -59,11 +68,14 @@ impl Trees {
             answers: db.open_tree("answers")?,
             answers_by_request: db.open_tree("answers_by_request")?,
             day_usage: db.open_tree("provider_usage_by_day")?,
+            batches: db.open_tree("batches")?,
+            batch_lines: db.open_tree("batch_lines")?,
+            batch_results: db.open_tree("batch_results")?,
         })
     }
 
     /// Every tree, in the order of [`TreeName`].
-    pub(crate) fn all(&self) -> [&sled::Tree; 9] {
+    pub(crate) fn all(&self) -> [&sled::Tree; 12] {
         [
             &self.meta,
             &self.sessions,
@@ -74,6 +86,9 @@ impl Trees {
             &self.answers,
             &self.answers_by_request,
             &self.day_usage,
+            &self.batches,
+            &self.batch_lines,
+            &self.batch_results,
         ]
     }
 
@@ -126,6 +141,9 @@ mod tests {
             (TreeName::Answers, &trees.answers),
             (TreeName::AnswersByRequest, &trees.answers_by_request),
             (TreeName::DayUsage, &trees.day_usage),
+            (TreeName::Batches, &trees.batches),
+            (TreeName::BatchLines, &trees.batch_lines),
+            (TreeName::BatchResults, &trees.batch_results),
         ];
         for (at, (name, tree)) in expected.into_iter().enumerate() {
             assert_eq!(name.place(), at);

@@ -108,6 +108,9 @@ pub(crate) fn set_aside(trees: &Trees, damaged: &[DamagedRecord]) -> Planned<u64
             RecordTree::Messages => is_damaged(trees, record, codec::decode_message)?,
             RecordTree::Answers => is_damaged(trees, record, codec::decode_answer)?,
             RecordTree::DayUsage => is_damaged(trees, record, codec::decode_day_usage)?,
+            RecordTree::Batches => is_damaged(trees, record, codec::decode_batch)?,
+            RecordTree::BatchLines => is_damaged(trees, record, codec::decode_text)?,
+            RecordTree::BatchResults => is_damaged(trees, record, codec::decode_result)?,
             RecordTree::Sessions => {
                 let id = std::str::from_utf8(&record.key).ok().and_then(|id| id.parse().ok());
                 let Some(id) = id else { continue };

@@ -10,7 +10,7 @@ mod stream;
 pub(crate) use cloud::Cloud;
 pub(crate) use daemon::Daemon;
 pub(crate) use home::{Home, stderr, stdout};
-pub(crate) use http::Connection;
+pub(crate) use http::{Connection, Reply};
 pub(crate) use patience::{PATIENCE, until};
 pub(crate) use stream::EventStream;
 

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod batch;
 mod bench;
 mod chat;
 mod compare;
@@ -10,6 +11,7 @@ mod status;
 mod stop;
 mod trace;
 
+pub use batch::BatchArgs;
 pub use bench::{BenchCommand, BenchFusionArgs};
 pub use chat::ChatArgs;
 pub use compare::{CompareArgs, CompareCommand};
@@ -31,6 +33,8 @@ pub enum ClientCommand {
     Chat(Box<ChatArgs>),
     /// Ask everyone the same, and show the answers side by side; or show the running record
     Compare(CompareArgs),
+    /// Answer a file of questions while nobody waits, and write the results; can be gone on with
+    Batch(BatchArgs),
     /// Say whether an answer was good
     Feedback(FeedbackArgs),
     /// Measure on your own questions; the binary, which has more to measure, parses the line itself
@@ -55,6 +59,7 @@ pub(crate) async fn run(
     let ended = match command {
         ClientCommand::Chat(args) => chat::run(*args, context, console, interrupts).await,
         ClientCommand::Compare(args) => compare::run(args, context, console, interrupts).await,
+        ClientCommand::Batch(args) => batch::run(&args, context, console, interrupts).await,
         ClientCommand::Feedback(args) => unless(interrupts, feedback::run(&args, context, console)).await,
         ClientCommand::Bench(command) => bench::run(command, context, console, interrupts).await,
         ClientCommand::Stop(args) => stop::run(&args, context, console, interrupts).await,
