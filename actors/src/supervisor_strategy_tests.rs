@@ -240,7 +240,8 @@ fn race_of_calls_with_a_restart() {
     race(plain, |family, _| async move {
         family.until_ready().await;
         let calls = family.handles.iter().flat_map(|handle| {
-            (0..4).map(move |n| async move {
+            // Beside the one that fails there is room for these.
+            (0..3).map(move |n| async move {
                 pause(n * 100).await;
                 match poke(handle, Poke::Echo(n as u32)).await {
                     Ok(echo) => assert_eq!(echo, n as u32),
