@@ -8,7 +8,7 @@
 mod tables;
 
 use boca_core::{ChatMessage, GenerateRequest, SamplingOverrides, Usage};
-use boca_engine::generate::{EngineOptions, load};
+use boca_engine::generate::{EngineOptions, PrefixCacheDisk, load};
 use boca_engine::{CancelToken, Generator, ModelSource, PromptMaker, Report};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -31,8 +31,9 @@ const ROUNDS: usize = 15;
 fn main() {
     let source = std::env::var_os("BOCA_BENCH_MODEL")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/demo-model"), PathBuf::from);
-    let model = |prefix_cache_bytes| {
+    let model = |prefix_cache_bytes, prefix_cache_disk| {
         let options = EngineOptions {
+            prefix_cache_disk,
             max_running: 16,
             prefix_cache_bytes,
             loop_guard: false,
@@ -40,7 +41,7 @@ fn main() {
         };
         load(&ModelSource::Directory(source.clone()), &options, &mut |_| {}).unwrap()
     };
-    let mut engine = model(0);
+    let mut engine = model(0, None);
     println!("{}, {}", engine.info().name, engine.info().backend);
     throughput(engine.as_mut());
     let prompts = PromptMaker::open(&ModelSource::Directory(source.clone()), None).unwrap();
@@ -259,16 +260,28 @@ fn cancellation(engine: &mut dyn Generator) {
     print_table("cancellation", &["when", "until it has ended", "a step"], &rows);
 }
 
-/// Time to the first token of a conversation's second turn, with and without what the first one has computed.
-fn first_token(model: &dyn Fn(u64) -> Box<dyn Generator>) {
+/// Time to the first token of a conversation's second turn: with nothing, with what the first one has computed, and with
+/// that after a restart.
+fn first_token(model: &dyn Fn(u64, Option<PrefixCacheDisk>) -> Box<dyn Generator>) {
+    let directory = tempfile::tempdir().unwrap();
     let mut rows = Vec::new();
-    for (name, cache_bytes) in [("cold", 0), ("warm", 1 << 30)] {
-        let mut engine = model(cache_bytes);
+    for (name, cache_bytes, restarts) in
+        [("cold", 0, false), ("warm", 1 << 30, false), ("after a restart", 1 << 30, true)]
+    {
+        let disk = || {
+            let directory = directory.path().to_owned();
+            restarts.then_some(PrefixCacheDisk { directory, max_bytes: 1 << 30 })
+        };
+        let mut engine = model(cache_bytes, disk());
         let (mut times, mut cached, mut computed) = (Vec::new(), 0, 0);
         for round in 0..ROUNDS {
             let mut request = asking(round, long_question(round, 1500), 1);
             begin(engine.as_mut(), &request);
             run_out(engine.as_mut());
+            if restarts {
+                drop(engine);
+                engine = model(cache_bytes, disk());
+            }
             request.messages.push(ChatMessage::assistant("I have read it."));
             request.messages.push(ChatMessage::user("And what does it say?"));
             let never = CancelToken::default();

@@ -3,7 +3,7 @@
 use crate::config::{EngineHome, LogSettings, Settings};
 use crate::demo_model::DEMO_MODEL;
 use boca_actors::{EngineHosting, WorkerCommand, WorkerJob};
-use boca_engine::generate::EngineOptions;
+use boca_engine::generate::{EngineOptions, PrefixCacheDisk};
 use boca_engine::{GeneratorFactory, ModelSource, PromptMaker, PromptMakerFactory};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -108,6 +108,10 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         prefill_chunk_tokens: model.prefill_chunk_tokens,
         max_running: model.max_running,
         prefix_cache_bytes: model.prefix_cache_bytes,
+        prefix_cache_disk: (model.prefix_cache_disk_bytes > 0).then(|| PrefixCacheDisk {
+            directory: settings.daemon.state_dir.join("prefix-cache"),
+            max_bytes: model.prefix_cache_disk_bytes,
+        }),
         kv_precision: model.kv_precision,
         kv_limit_bytes: model.kv_limit_bytes,
         loop_guard: model.loop_guard,
@@ -138,7 +142,11 @@ mod tests {
         let path = OsString::from_vec(b"/models/\xff\xfe caf\xc3\xa9".to_vec());
         let job = EngineJob {
             source: JobSource::Directory(path.clone().into_vec()),
-            options: EngineOptions { context_tokens: Some(77), ..EngineOptions::default() },
+            options: EngineOptions {
+                context_tokens: Some(77),
+                prefix_cache_disk: Some(PrefixCacheDisk { directory: path.into(), max_bytes: 9 }),
+                ..EngineOptions::default()
+            },
             log: LogSettings { level: "off".into(), format: LogFormat::Json, log_prompts: false },
         };
         let text = serde_json::to_vec(&serde_json::to_value(&job).unwrap()).unwrap();

@@ -48,6 +48,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             prefill_chunk_tokens: Some(256),
             max_running: Some(4),
             prefix_cache: mebibytes(1024),
+            prefix_cache_disk: mebibytes(1024),
             kv_precision: Some(KvPrecision::default().as_str().to_owned()),
             kv_memory: None,
             loop_guard: Some(true),

@@ -56,6 +56,8 @@ section! {
         max_running: u32,
         /// Memory for prompts that begin alike.
         prefix_cache: ByteSize,
+        /// Disk space for prompts that survive a restart.
+        prefix_cache_disk: ByteSize,
         /// Format of keys and values.
         kv_precision: String,
         /// Memory for keys and values in all.

@@ -105,6 +105,8 @@ pub(crate) struct ModelSettings {
     pub max_running: usize,
     /// Bytes of keys and values that are kept for prompts that begin alike.
     pub prefix_cache_bytes: u64,
+    /// Bytes of them that are kept on disk, so that they survive a restart; 0 keeps none.
+    pub prefix_cache_disk_bytes: u64,
     /// In which format keys and values are kept.
     pub kv_precision: KvPrecision,
     /// The most bytes of keys and values in all; `None`: enough for `max_running` whole contexts.
@@ -248,6 +250,12 @@ impl Settings {
             max_running: check.count("model.max_running", values.model.max_running, 1, 256)?,
             prefix_cache_bytes: check.size("model.prefix_cache", values.model.prefix_cache, 0, 1 << 40)?
                 as u64,
+            prefix_cache_disk_bytes: check.size(
+                "model.prefix_cache_disk",
+                values.model.prefix_cache_disk,
+                0,
+                1 << 42,
+            )? as u64,
             kv_precision: {
                 let choices = KvPrecision::ALL.map(|precision| (precision.as_str(), precision));
                 check.one_of("model.kv_precision", values.model.kv_precision, &choices)?

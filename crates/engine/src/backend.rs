@@ -1,5 +1,6 @@
 //! What a device must be able to do. Batching, caching, sampling and everything else is written once, above this.
 
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 /// Names one sequence inside one backend.
@@ -84,6 +85,18 @@ pub enum BackendError {
     },
 }
 
+/// Keys and values of one sequence as they are now, to be written on any thread while the backend goes on.
+pub trait KvImage: Send {
+    /// Bytes that [`KvImage::write_to`] writes.
+    fn n_bytes(&self) -> u64;
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    fn write_to(&self, to: &mut dyn Write) -> io::Result<()>;
+}
+
 /// A device that holds the weights and the KV of many sequences.
 ///
 /// `launch` and `collect` are apart so that a device with a slow round trip can be given its next step before the
@@ -137,6 +150,33 @@ pub trait Backend {
 
     /// Bytes of KV cache now reserved.
     fn kv_bytes(&self) -> u64;
+
+    /// What the bytes of exported keys and values depend on, besides the model: device, instruction set, number format.
+    /// `None` when nothing can be exported.
+    fn kv_format(&self) -> Option<String> {
+        None
+    }
+
+    /// What a sequence holds, to be imported again by a backend with the same model and [`Backend::kv_format`]. Takes no
+    /// longer than a copy of [`Backend::kv_granule_tokens`] tokens. `None` when the sequence is not open.
+    fn export(&self, _sequence: SequenceId) -> Option<Box<dyn KvImage>> {
+        None
+    }
+
+    /// Opens a sequence of `n_tokens` from `n_bytes` exported bytes. It begins with as many tokens as are named like
+    /// `parent`, whose memory it may share; the bytes hold all of it nevertheless.
+    ///
+    /// # Errors
+    /// Those of `from`; bytes that are not as many as such a sequence has; no memory.
+    fn import(
+        &mut self,
+        _parent: Option<(SequenceId, usize)>,
+        _n_tokens: usize,
+        _n_bytes: u64,
+        _from: &mut dyn Read,
+    ) -> io::Result<SequenceId> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Bytes of KV cache that these sequences hold, what they share counted once.
     fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {

@@ -52,6 +52,7 @@ pub(super) fn settings(directory: &Path) -> Settings {
             prefill_chunk_tokens: 64,
             max_running: 1,
             prefix_cache_bytes: 0,
+            prefix_cache_disk_bytes: 0,
             kv_precision: boca_core::KvPrecision::default(),
             kv_limit_bytes: None,
             loop_guard: true,

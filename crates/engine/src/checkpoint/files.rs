@@ -6,9 +6,13 @@ use super::error::CheckpointError;
 use super::tensor::Bytes;
 use crate::{EmbeddedCheckpoint, ModelSource};
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Of each file: the header that names all tensors, or most of it.
+const FINGERPRINTED_BYTES: u64 = 256 << 10;
 
 /// Access to the files of one checkpoint by name.
 #[derive(Debug, Clone)]
@@ -37,6 +41,37 @@ impl CheckpointFiles {
                 Err(CheckpointError::Io { file: path.display().to_string(), action: "open", source })
             }
         }
+    }
+
+    /// Tells checkpoints apart by what is cheap to look at. What cannot be read is nobody's.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match self {
+            Self::Embedded(embedded) => {
+                for file in embedded.files {
+                    (file.name, file.bytes.len(), crc32fast::hash(file.bytes)).hash(&mut hasher);
+                }
+            }
+            Self::Directory(path) => {
+                let entries = fs::read_dir(path).into_iter().flatten().flatten();
+                let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+                names.sort();
+                for name in names {
+                    let file = path.join(&name);
+                    if !file.extension().is_some_and(|end| end == "safetensors" || end == "json") {
+                        continue;
+                    }
+                    let Ok(metadata) = fs::metadata(&file) else { continue };
+                    (&name, metadata.len(), metadata.modified().ok()).hash(&mut hasher);
+                    let mut beginning = Vec::new();
+                    let opened = File::open(&file).map(|file| file.take(FINGERPRINTED_BYTES));
+                    if opened.and_then(|mut file| file.read_to_end(&mut beginning)).is_ok() {
+                        beginning.hash(&mut hasher);
+                    }
+                }
+            }
+        }
+        hasher.finish()
     }
 
     /// Name of the model for people: the directory's own, or the embedded one's.

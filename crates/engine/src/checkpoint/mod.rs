@@ -141,6 +141,12 @@ impl CheckpointWeights {
         })
     }
 
+    /// Tells checkpoints that differ apart, without reading their weights: by the config, and by name, size, time and
+    /// beginning of every file of weights. Holds for one build of boca.
+    pub fn fingerprint(&self) -> u64 {
+        self.contents.files.fingerprint()
+    }
+
     /// What can be said of the model; `backend` is what computes, `kv_bytes_per_token` what its cache takes.
     pub fn model_info(&self, backend: impl Into<String>, kv_bytes_per_token: u64) -> ModelInfo {
         let config = &self.config;

@@ -8,10 +8,11 @@ use super::kv_cache::{KvSequence, KvShape, ReservedBytes};
 use super::linear::Compute;
 use super::pool::{Pool, panic_text};
 use super::step::Step;
-use crate::backend::{Backend, BackendError, Chunk, Logits, SequenceId, Ticket};
+use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
 use boca_core::KvPrecision;
 use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -216,6 +217,27 @@ impl Backend for CpuBackend {
 
     fn kv_bytes(&self) -> u64 {
         self.kv_bytes.load(Ordering::Relaxed)
+    }
+
+    fn kv_format(&self) -> Option<String> {
+        Some(self.kv_shape.format(self.isa))
+    }
+
+    fn export(&self, sequence: SequenceId) -> Option<Box<dyn KvImage>> {
+        Some(Box::new(self.sequences.get(&sequence)?.image()))
+    }
+
+    fn import(
+        &mut self,
+        parent: Option<(SequenceId, usize)>,
+        n_tokens: usize,
+        n_bytes: u64,
+        from: &mut dyn Read,
+    ) -> io::Result<SequenceId> {
+        let shared = parent.and_then(|(id, n_shared)| Some((self.sequences.get(&id)?, n_shared)));
+        let reserved = self.kv_bytes.clone();
+        let sequence = KvSequence::read(self.kv_shape, reserved, shared, n_tokens, n_bytes, from)?;
+        Ok(self.insert(sequence))
     }
 
     fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {

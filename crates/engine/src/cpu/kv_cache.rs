@@ -18,7 +18,7 @@ pub(super) struct KvShape {
     n_layers: usize,
     n_kv_heads: usize,
     head_dim: usize,
-    precision: KvPrecision,
+    pub(super) precision: KvPrecision,
 }
 
 /// Bytes that all blocks of one backend take.
@@ -27,18 +27,18 @@ pub(super) type ReservedBytes = Arc<AtomicU64>;
 /// One sequence.
 #[derive(Debug)]
 pub(super) struct KvSequence {
-    shape: KvShape,
-    blocks: Vec<Arc<Block>>,
-    n_tokens: usize,
+    pub(super) shape: KvShape,
+    pub(super) blocks: Vec<Arc<Block>>,
+    pub(super) n_tokens: usize,
     max_tokens: usize,
     reserved: ReservedBytes,
 }
 
 #[derive(Debug)]
-struct Block {
+pub(super) struct Block {
     /// `[n_layers, 2, n_kv_heads, KV_BLOCK_TOKENS]` rows of `head_dim` numbers each, keys before values. Words, so that
     /// those of `f32` lie right.
-    words: Vec<u32>,
+    pub(super) words: Vec<u32>,
     reserved: ReservedBytes,
 }
 
@@ -180,7 +180,7 @@ impl KvSequence {
         (part(false), part(true))
     }
 
-    fn new_block(&self) -> Result<Arc<Block>, BackendError> {
+    pub(super) fn new_block(&self) -> Result<Arc<Block>, BackendError> {
         // Rows of one format are as many as a block has tokens, so their bytes are whole words.
         let n = self.shape.block_bytes() as usize / size_of::<u32>();
         let mut words = Vec::new();
@@ -194,6 +194,6 @@ impl KvSequence {
 }
 
 /// The last block of a sequence is its own: full ones are shared, the one being written is copied when forked.
-fn words_of(block: &mut Arc<Block>) -> &mut [u32] {
+pub(super) fn words_of(block: &mut Arc<Block>) -> &mut [u32] {
     &mut Arc::get_mut(block).expect("only full blocks are shared, and they are never written").words
 }

@@ -15,6 +15,7 @@ mod forward;
 mod isa;
 mod kernels;
 mod kv_cache;
+mod kv_image;
 mod lanes;
 mod linear;
 mod pool;

@@ -8,6 +8,7 @@ use super::admission::Waiting;
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
 use super::counters::Counters;
+use super::disk::Disk;
 use super::prefill_budget::PrefillBudget;
 use super::prefix_cache::PrefixCache;
 use super::sampler::BadLogit;
@@ -67,6 +68,8 @@ pub struct Engine {
     pub(super) may_admit: bool,
     pub(super) logits: Logits,
     pub(super) counters: Counters,
+    /// Where what is kept survives a restart.
+    pub(super) disk: Option<Disk>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -128,6 +131,7 @@ impl Engine {
             may_admit: false,
             logits: Logits::default(),
             counters: Counters::default(),
+            disk: None,
         })
     }
 
@@ -382,8 +386,12 @@ impl Engine {
         };
         // From the back, so that the places before stay what they are.
         ends.sort_by_key(|(place, _)| *place);
+        let any_ended = !ends.is_empty();
         for (place, end) in ends.into_iter().rev() {
             self.end(place, end, report);
+        }
+        if any_ended {
+            self.save_now_and_then();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From a checkpoint to a model that answers.
 
+use super::disk::PrefixCacheDisk;
 use super::engine::{Engine, EngineConfig};
 use crate::backend::{Backend, BackendError};
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWeights};
@@ -32,6 +33,8 @@ pub struct EngineOptions {
     pub kv_limit_bytes: Option<u64>,
     /// Whether an answer that repeats itself over and over is ended.
     pub loop_guard: bool,
+    /// Where what is kept survives a restart; `None` is nowhere.
+    pub prefix_cache_disk: Option<PrefixCacheDisk>,
     /// System prompts that are computed before the model counts as loaded.
     pub system_prompts: Vec<String>,
 }
@@ -47,6 +50,7 @@ impl Default for EngineOptions {
             kv_precision: KvPrecision::default(),
             kv_limit_bytes: None,
             loop_guard: true,
+            prefix_cache_disk: None,
             system_prompts: Vec::new(),
         }
     }
@@ -94,6 +98,7 @@ pub fn load(
         }
         info.context_tokens = info.context_tokens.min(context_tokens);
     }
+    let fingerprint = model.fingerprint();
     let config = EngineConfig {
         info,
         defaults: model.generation.clone(),
@@ -106,6 +111,11 @@ pub fn load(
     let mut engine = Engine::new(Box::new(backend), text, config)?;
     report(LoadPhase::WarmingUp, total, total);
     engine.warm_up()?;
+    if let Some(place) = &options.prefix_cache_disk
+        && options.prefix_cache_bytes > 0
+    {
+        engine.keep_on_disk(place, fingerprint);
+    }
     for system in &options.system_prompts {
         match engine.read_ahead(system) {
             Err(EngineError::Backend(error)) if !matches!(error, BackendError::OutOfMemory { .. }) => {

@@ -5,6 +5,7 @@ mod answer;
 mod clock;
 mod counters;
 mod decoding;
+mod disk;
 mod engine;
 mod load;
 mod logprobs;
@@ -18,6 +19,7 @@ mod sampler;
 mod seam;
 mod speed;
 
+pub use disk::PrefixCacheDisk;
 pub use engine::{Engine, EngineConfig};
 pub use load::{EngineOptions, load};
 pub(crate) use random::Random;

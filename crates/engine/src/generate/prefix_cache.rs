@@ -40,6 +40,14 @@ pub(super) struct Match {
     pub(super) n_tokens: usize,
 }
 
+/// A sequence that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Leaf {
+    pub(super) tokens: Vec<u32>,
+    pub(super) sequence: SequenceId,
+    pub(super) last_used: u64,
+}
+
 impl PrefixCache {
     /// An empty one that holds at most `max_tokens`.
     pub(super) fn new(max_tokens: usize) -> Self {
@@ -54,6 +62,14 @@ impl PrefixCache {
     /// The most tokens that it holds.
     pub(super) fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    /// All sequences and their tokens, the one used last first.
+    pub(super) fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves = Vec::new();
+        self.root.collect(&mut Vec::new(), &mut leaves);
+        leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.last_used));
+        leaves
     }
 
     /// Whether it holds nothing.
@@ -131,6 +147,17 @@ impl Node {
             return self.held.as_mut();
         }
         self.children.iter_mut().filter_map(Self::newest_leaf).max_by_key(|held| held.last_used)
+    }
+
+    fn collect(&self, before: &mut Vec<u32>, leaves: &mut Vec<Leaf>) {
+        before.extend(&self.tokens);
+        if let Some(Held { sequence, last_used }) = self.held {
+            leaves.push(Leaf { tokens: before.clone(), sequence, last_used });
+        }
+        for child in &self.children {
+            child.collect(before, leaves);
+        }
+        before.truncate(before.len() - self.tokens.len());
     }
 
     fn oldest(&self) -> Option<u64> {

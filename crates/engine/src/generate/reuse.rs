@@ -25,8 +25,12 @@ impl Engine {
         if tokens.is_empty() || tokens.len() > most {
             return Ok(());
         }
-        let sequence = self.backend.open(tokens.len())?;
-        let mut chunks = tokens.chunks(self.config.prefill_chunk_tokens.max(1));
+        let found = self.cache.longest(tokens);
+        if found.is_some_and(|found| found.n_tokens == tokens.len()) {
+            return Ok(());
+        }
+        let (sequence, n_held) = self.open(found, tokens.len())?;
+        let mut chunks = tokens[n_held..].chunks(self.config.prefill_chunk_tokens.max(1));
         let computed = chunks
             .try_for_each(|tokens| self.compute_one(Chunk { sequence, tokens, logits: LogitsOf::None }));
         match &computed {

@@ -2,12 +2,13 @@
 
 use crate::scripted::{VOCAB_SIZE, id, request, small_model, text_model};
 use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, GenerationSummary};
-use boca_engine::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId, Ticket};
+use boca_engine::backend::{Backend, BackendError, Chunk, KvImage, Logits, LogitsOf, SequenceId, Ticket};
 use boca_engine::checkpoint::GenerationDefaults;
 use boca_engine::generate::{Engine, EngineConfig, EngineOptions, load};
 use boca_engine::{CancelToken, EngineError, Generator, ModelSource, Report};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -98,8 +99,45 @@ impl Backend for Echo {
         1
     }
 
+    fn kv_format(&self) -> Option<String> {
+        Some("echo".into())
+    }
+
+    fn export(&self, sequence: SequenceId) -> Option<Box<dyn KvImage>> {
+        let tokens = self.sequences.get(&sequence.0)?;
+        Some(Box::new(EchoImage(tokens.iter().flat_map(|token| token.to_le_bytes()).collect())))
+    }
+
+    fn import(
+        &mut self,
+        _: Option<(SequenceId, usize)>,
+        n_tokens: usize,
+        n_bytes: u64,
+        from: &mut dyn Read,
+    ) -> io::Result<SequenceId> {
+        assert_eq!(n_bytes, 4 * n_tokens as u64);
+        let mut bytes = vec![0; 4 * n_tokens];
+        from.read_exact(&mut bytes)?;
+        let tokens = bytes.chunks_exact(4).map(|four| u32::from_le_bytes(four.try_into().unwrap())).collect();
+        let sequence = self.open(n_tokens).unwrap();
+        self.sequences.insert(sequence.0, tokens);
+        Ok(sequence)
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.sequences.values().map(|tokens| tokens.len() as u64).sum()
+    }
+}
+
+struct EchoImage(Vec<u8>);
+
+impl KvImage for EchoImage {
+    fn n_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+        to.write_all(&self.0)
     }
 }
 

@@ -9,6 +9,7 @@ mod echo;
 mod loops;
 mod prefixes;
 mod prepared;
+mod restart;
 mod scripted;
 
 use boca_core::{ChatMessage, FinishReason, GenerateRequest, GenerationEvent, SamplingOverrides};
