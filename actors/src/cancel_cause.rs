@@ -53,3 +53,26 @@ pub(crate) fn n_not_needed(answer: &Answer) -> u64 {
     }
     answer.sources.iter().filter(|source| source.state == SourceState::Cancelled).count() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_early_end_has_its_cause() {
+        use CancelCause as Cause;
+        for (outcome, was_requested, cause) in [
+            (Outcome::Abandoned, false, Some(Cause::ClientGone)),
+            (Outcome::Finished(FinishReason::Deadline), false, Some(Cause::Deadline)),
+            (Outcome::Failed(ErrorCode::DeadlineExceeded), false, Some(Cause::Deadline)),
+            (Outcome::Finished(FinishReason::Cancelled), true, Some(Cause::Requested)),
+            (Outcome::Failed(ErrorCode::Cancelled), true, Some(Cause::Requested)),
+            (Outcome::Finished(FinishReason::Cancelled), false, Some(Cause::Shutdown)),
+            (Outcome::Failed(ErrorCode::ShuttingDown), false, Some(Cause::Shutdown)),
+            (Outcome::Finished(FinishReason::Stop), true, None),
+            (Outcome::Failed(ErrorCode::EngineFailed), false, None),
+        ] {
+            assert_eq!(CancelCause::of(outcome, was_requested), cause, "{outcome:?}");
+        }
+    }
+}

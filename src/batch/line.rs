@@ -154,6 +154,7 @@ pub(super) fn ask(
         stop: line.stop.clone().map(|stop| stop.0).unwrap_or_default(),
         deadline: line.deadline_ms.map(Duration::from_millis),
         priority: Priority::Background,
+        is_read_whole: true,
         client: Some(fairness_key.to_owned()),
         ..Question::default()
     };

@@ -54,6 +54,7 @@ pub(crate) fn one_off(
             max_tokens: merged.max_tokens,
             stop: checked.stop,
             priority: checked.priority,
+            is_read_whole: checked.is_read_whole,
             fairness_key,
             ..GenerateRequest::new(id, messages, merged.default_max_tokens, time_left)
         },

@@ -182,7 +182,8 @@ fn a_batch_survives_the_kill_of_its_daemon_and_asks_nothing_twice() {
 fn the_command_goes_on_after_every_kill() {
     const N: usize = 150;
     let home = Home::new();
-    home.write_config(ONE_AT_A_TIME);
+    // A command that meets no daemon must not start one of its own, which would outlive the test.
+    home.write_config(&format!("{ONE_AT_A_TIME}[client]\nauto_start = false\n"));
     let daemon = Daemon::start(&home);
     let (questions, out) = (home.path("q.jsonl"), home.path("out.jsonl"));
     let lines: Vec<Value> = (1..=N).map(short_line).collect();

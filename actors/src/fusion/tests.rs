@@ -1,6 +1,7 @@
 //! What comes of a question in every mode, with every fault, in virtual time.
 
 use super::scripted::*;
+use crate::cancel_cause::n_not_needed;
 use boca_core::fusion::{SelectBy, TrackRecord};
 use boca_core::{
     Ask, Availability, EngineLoad, ErrorCode, Failure, FinishReason, Mode, SourceRole, SourceState, Strategy,
@@ -226,6 +227,7 @@ async fn the_first_to_say_something_wins_a_race() {
     );
     let local = told.source("local");
     assert_eq!((local.state, local.ended), (SourceState::Cancelled, Some(ms(100))));
+    assert_eq!(n_not_needed(told.answer()), 1, "the one that failed was not cancelled");
 }
 
 #[tokio::test(start_paused = true)]
