@@ -18,8 +18,8 @@ pub(crate) const WORKER_COMMAND: &str = "engine-worker";
 /// How long an engine process may be silent before it is taken for dead. It beats twice a second, on a thread of its own;
 /// the rest is for machines that swap.
 const BEAT_PATIENCE: Duration = Duration::from_secs(30);
-/// How long it may take to stop: generations end at their next step.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to stop: generations end at their next step. Less than its actor may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The model of this machine, as the actors need it.
 pub(crate) struct LocalModel {

@@ -99,8 +99,6 @@ pub(crate) struct Pulse {
     pub(crate) n_steps: u64,
     /// Whether a step is being taken.
     pub(crate) is_working: bool,
-    /// The longest step so far; zero before the first.
-    pub(crate) longest_step: Duration,
     /// What it was busy with after its last step.
     pub(crate) load: GeneratorLoad,
 }

@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Chat templates and split patterns recurse; only touched pages cost memory.
-const STACK_BYTES: usize = 16 << 20;
+/// It may have to make prompts.
+const STACK_BYTES: usize = boca_engine::TEXT_STACK_BYTES;
 
 /// Lets one engine after another live: a new one is not built before the last one is gone, or two threads would
 /// touch the accelerator and two models fill the memory.
@@ -160,7 +160,7 @@ impl EngineThread {
             let n_running = generator.n_running();
             let room = generator.capacity().saturating_sub(n_running);
             let Some(new) = self.next_assignments(n_running > 0, room) else { return EngineEnd::Stopped };
-            let began = self.step_begins();
+            self.step_begins();
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let mut report = |id: &RequestId, report| self.report(id, report, sink);
                 for Assignment { request, accepted_at, cancel } in new {
@@ -174,7 +174,7 @@ impl EngineThread {
                 }
                 generator.step(&mut report);
             }));
-            self.step_ends(began, outcome.is_ok().then(|| generator.load()));
+            self.step_ends(outcome.is_ok().then(|| generator.load()));
             if let Err(payload) = outcome {
                 let failure = panic_failure("while it generated", payload);
                 let lost = {
@@ -191,16 +191,14 @@ impl EngineThread {
         }
     }
 
-    fn step_begins(&self) -> Instant {
+    fn step_begins(&self) {
         self.pulse.lock().unwrap_or_else(PoisonError::into_inner).is_working = true;
-        Instant::now()
     }
 
-    fn step_ends(&self, began: Instant, load: Option<GeneratorLoad>) {
+    fn step_ends(&self, load: Option<GeneratorLoad>) {
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.is_working = false;
         pulse.n_steps += 1;
-        pulse.longest_step = pulse.longest_step.max(began.elapsed());
         pulse.load = load.unwrap_or_default();
     }
 

@@ -165,7 +165,9 @@ impl GenerationQueue {
 
     /// Takes nothing from now on. Accepted requests go on.
     pub(crate) fn refuse(&self, reason: Failure) {
-        self.lock().refusal = Some(reason);
+        let mut state = self.lock();
+        state.refusal = Some(reason);
+        state.lets_one_in = false;
     }
 
     /// Takes requests again, unless the daemon is stopping.
@@ -254,11 +256,18 @@ impl GenerationQueue {
         let takes_any = failure.code.retry() == Retry::Safe && state.refusal.is_none();
         // Backwards, so that they wait in the order in which they ran.
         for mut running in state.take_all_of(epoch, Instant::now()).into_iter().rev() {
-            let is_wanted = running.told_to_end.is_none();
-            if running.makes_room || takes_any && is_wanted && running.entry.may_try_again() {
+            let channel = Arc::clone(&running.entry.channel);
+            if running.makes_room {
+                state.waiting.put_back(running.entry);
+            } else if running.told_to_end.is_some() {
+                // It was about to end; that its engine ended first makes no failure of it.
+                running.held_back.into_iter().flatten().for_each(|event| channel.push(event));
+                channel
+                    .finish(Err(running.reason_to_end.unwrap_or_else(cancelled_while_its_engine_was_lost)));
+            } else if takes_any && running.entry.may_try_again() {
                 state.waiting.put_back(running.entry);
             } else {
-                running.entry.channel.finish(Err(failure.clone()));
+                channel.finish(Err(failure.clone()));
             }
         }
         self.pump(state);
@@ -448,6 +457,13 @@ fn is_cancelled(end: &GenerationEnd) -> bool {
 #[cfg(test)]
 #[path = "generation_queue_tests.rs"]
 mod tests;
+
+fn cancelled_while_its_engine_was_lost() -> Failure {
+    Failure::new(
+        ErrorCode::Cancelled,
+        "the request was cancelled, and its engine was lost before it had ended",
+    )
+}
 
 #[cfg(test)]
 #[path = "generation_queue_order_tests.rs"]

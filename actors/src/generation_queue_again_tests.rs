@@ -76,7 +76,7 @@ async fn what_was_cancelled_or_is_refused_does_not_come_again() {
     let mut cancelled = admit(&queue, "cancelled").unwrap();
     queue.cancel(&id("cancelled"));
     queue.engine_gone(FIRST, &gone());
-    assert_eq!(code_of(&mut cancelled), ErrorCode::EngineFailed);
+    assert_eq!(code_of(&mut cancelled), ErrorCode::Cancelled);
     let _second = with_engine(&queue, SECOND);
     let mut refused = admit(&queue, "refused").unwrap();
     queue.refuse(Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping"));
@@ -89,6 +89,9 @@ async fn a_probe_is_let_in_alone() {
     let queue = queue(4);
     queue.refuse(gone());
     assert_eq!(admit(&queue, "a").unwrap_err(), gone());
+    queue.welcome_one();
+    queue.refuse(gone());
+    assert_eq!(admit(&queue, "a").unwrap_err(), gone(), "the probe failed before it came");
     queue.welcome_one();
     let _probe = admit(&queue, "b").unwrap();
     assert_eq!(admit(&queue, "c").unwrap_err(), gone());

@@ -74,6 +74,8 @@ pub(crate) struct ModelActor {
     next_start: Option<SpawnHandle>,
     /// When the next request may try again; `None` when the model is not down for its many failures.
     next_probe: Option<Instant>,
+    /// The engine was started to try whether it has recovered.
+    is_probe: bool,
     is_draining: bool,
     is_stopping: bool,
     exit: ExitGuard,
@@ -107,6 +109,7 @@ impl ModelActor {
             history: RestartHistory::default(),
             next_start: None,
             next_probe: None,
+            is_probe: false,
             is_draining: false,
             is_stopping: false,
             exit,
@@ -254,8 +257,15 @@ impl ModelActor {
     fn restart_engine(&mut self, failure: Failure, ran_for: Duration, ctx: &mut Context<Self>) {
         let run =
             EndedRun { ending: Ending::Failed, at: self.origin.elapsed(), ran_for, draw: fastrand::f64() };
-        let (decision, history) = self.shared.policy.decide(std::mem::take(&mut self.history), run);
-        self.history = history;
+        // A probe is one more try, not the first of a new series, unless what it started ran well for a while.
+        let is_failed_probe = std::mem::take(&mut self.is_probe) && ran_for < self.shared.policy.stable_after;
+        let decision = if is_failed_probe {
+            Decision::GiveUp
+        } else {
+            let (decision, history) = self.shared.policy.decide(std::mem::take(&mut self.history), run);
+            self.history = history;
+            decision
+        };
         match decision {
             Decision::Restart { after } => {
                 let reason = failure.message.as_str();
@@ -269,9 +279,11 @@ impl ModelActor {
                 let every = self.shared.probe_every;
                 let message = format!("the engine failed again and again: {}", failure.message);
                 tracing::error!(reason = failure.message, probe_every = ?every, "the model is down");
-                // Each probe is one more try, not a new series of them.
-                self.next_probe = Some(Instant::now() + every);
-                self.go_down(Failure::new(ErrorCode::Restarting, message).retry_after(every));
+                let at = Instant::now() + every;
+                self.next_probe = Some(at);
+                let failure = Failure::new(ErrorCode::Restarting, message).retry_after(every);
+                self.shared.status.down_until_tried(failure.clone(), at);
+                self.refuse_all(failure);
             }
         }
     }
@@ -282,6 +294,7 @@ impl ModelActor {
         if is_due && self.engine.is_none() && !self.is_draining && !self.is_stopping {
             tracing::info!("a request tries whether the engine has recovered");
             self.next_probe = None;
+            self.is_probe = true;
             self.shared.queue.welcome_one();
             self.start_engine(ctx);
         }
@@ -316,7 +329,7 @@ impl ModelActor {
         if let Some(next_start) = self.next_start.take() {
             ctx.cancel_future(next_start);
         }
-        self.next_probe = None;
+        (self.next_probe, self.is_probe) = (None, false);
         self.shared.queue.welcome();
         self.start_engine(ctx);
         Ok(ReloadOutcome::Started)

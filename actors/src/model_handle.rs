@@ -67,6 +67,11 @@ impl ModelHandle {
         self.shared.queue.generator_load()
     }
 
+    /// Whether the model is down, and a request should try whether that has changed.
+    pub(crate) fn is_worth_a_try(&self) -> bool {
+        self.shared.status.is_worth_a_try(Instant::now())
+    }
+
     /// The queue in figures. Waits for nobody but a thread that is just changing the queue.
     pub fn queue(&self) -> QueueReport {
         self.shared.queue.report()

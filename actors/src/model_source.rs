@@ -33,6 +33,8 @@ impl Source for ModelHandle {
             ActorState::Ready | ActorState::Busy | ActorState::Degraded => Availability::Available,
             ActorState::Starting | ActorState::Loading => unavailable("the weights are being loaded".into()),
             ActorState::Disabled => unavailable("it is switched off".into()),
+            // Nobody would find out otherwise while others can be asked.
+            ActorState::Down if self.is_worth_a_try() => Availability::Available,
             ActorState::Restarting | ActorState::Down => unavailable(match status.failure {
                 Some(failure) => failure.message,
                 None => format!("it is {}", status.state),

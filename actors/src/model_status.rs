@@ -116,7 +116,24 @@ impl StatusCell {
             published.status.state = ActorState::Down;
             published.status.progress = None;
             published.status.failure = Some(failure);
+            published.next_start = None;
         });
+    }
+
+    /// Down, but from `at` on a request may try whether that has changed.
+    pub(crate) fn down_until_tried(&self, failure: Failure, at: Instant) {
+        self.change(|published| {
+            published.status.state = ActorState::Down;
+            published.status.progress = None;
+            published.status.failure = Some(failure);
+            published.next_start = Some(at);
+        });
+    }
+
+    /// Whether the model is down, and a request should try whether that has changed.
+    pub(crate) fn is_worth_a_try(&self, now: Instant) -> bool {
+        let published = self.published.load();
+        published.status.state == ActorState::Down && published.next_start.is_some_and(|at| now >= at)
     }
 
     /// What a request is told that waited for the model until its deadline.

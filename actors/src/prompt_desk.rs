@@ -5,7 +5,8 @@
 //! to say so, and to make its prompts itself.
 
 use boca_core::{Failure, GenerateRequest, PreparedPrompt};
-use boca_engine::{EngineError, PromptMaker, PromptMakerFactory};
+use boca_engine::{EngineError, PromptMaker, PromptMakerFactory, TEXT_STACK_BYTES};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{oneshot, watch};
@@ -17,6 +18,8 @@ pub(crate) struct PromptDesk(Arc<Shared>);
 struct Shared {
     factory: Option<PromptMakerFactory>,
     maker: watch::Sender<Maker>,
+    /// How often the text files were read, or begun to be.
+    n_opened: AtomicU64,
     waiting: Mutex<Waiting>,
 }
 
@@ -49,24 +52,44 @@ impl PromptDesk {
     /// A desk whose text files are read by [`Self::open`].
     pub(crate) fn new(factory: Option<PromptMakerFactory>) -> Self {
         let maker = if factory.is_some() { Maker::Awaited } else { Maker::Absent };
-        Self(Arc::new(Shared { factory, maker: watch::Sender::new(maker), waiting: Mutex::default() }))
+        Self(Arc::new(Shared {
+            factory,
+            maker: watch::Sender::new(maker),
+            n_opened: 0.into(),
+            waiting: Mutex::default(),
+        }))
     }
 
-    /// Begins to read the text files, which may have changed since they were read last; the old ones serve until then.
-    /// Must be called where a runtime is.
+    /// Begins to read the text files, which may have changed since they were read last; the old ones serve until then, and
+    /// longer when the new ones cannot be read.
     pub(crate) fn open(&self) {
         let Some(factory) = self.0.factory.clone() else { return };
         let shared = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || {
-            let maker = match factory() {
-                Ok(maker) => Maker::Ready(Arc::new(maker)),
-                Err(error) => {
-                    tracing::warn!(%error, "prompts cannot be made before the model is loaded");
-                    Maker::Absent
+        let number = shared.n_opened.fetch_add(1, Ordering::AcqRel) + 1;
+        let started = thread("boca-text-files").spawn(move || {
+            let read = factory();
+            if let Err(error) = &read {
+                tracing::warn!(%error, "prompts cannot be made before they reach the engine");
+            }
+            shared.maker.send_modify(|maker| {
+                let is_newest = shared.n_opened.load(Ordering::Acquire) == number;
+                match read {
+                    Ok(read) if is_newest => *maker = Maker::Ready(Arc::new(read)),
+                    Err(_) if is_newest && matches!(maker, Maker::Awaited) => *maker = Maker::Absent,
+                    _ => {}
                 }
-            };
-            shared.maker.send_replace(maker);
+            });
         });
+        if let Err(error) = started {
+            tracing::warn!(%error, "no thread to read the text files");
+            self.0.maker.send_if_modified(|maker| {
+                let is_awaited = matches!(maker, Maker::Awaited);
+                if is_awaited {
+                    *maker = Maker::Absent;
+                }
+                is_awaited
+            });
+        }
     }
 
     /// The text files, once they have been read; `None` when there are none, or not in time.
@@ -102,8 +125,11 @@ impl PromptDesk {
             std::mem::replace(&mut waiting.is_served, true)
         };
         if !is_served {
-            let desk = self.clone();
-            tokio::task::spawn_blocking(move || desk.serve(&maker));
+            // Made before the thread: where there is none, it is dropped with the closure.
+            let service = Service { desk: self.clone(), is_over: false };
+            if let Err(error) = thread("boca-prompts").spawn(move || service.serve(&maker)) {
+                tracing::warn!(%error, "no thread to make prompts");
+            }
         }
         match tokio::time::timeout_at(deadline.into(), prepared).await {
             Ok(Ok(Ok(prepared))) => request.prepared = Some(prepared),
@@ -114,16 +140,30 @@ impl PromptDesk {
         Ok(request)
     }
 
-    /// Makes prompts until nobody waits.
-    fn serve(&self, maker: &PromptMaker) {
-        // Also when a tokenizer panics: the next request must find somebody who serves.
-        let _end = EndOfService(self);
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn thread(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.into()).stack_size(TEXT_STACK_BYTES)
+}
+
+/// Who makes prompts until nobody waits. Ended before that, by a tokenizer that panics or for want of a thread, it lets
+/// those go on who wait, and the next request finds somebody else.
+struct Service {
+    desk: PromptDesk,
+    is_over: bool,
+}
+
+impl Service {
+    fn serve(mut self, maker: &PromptMaker) {
         loop {
             let batch = {
-                let mut waiting = self.lock();
+                let mut waiting = self.desk.lock();
                 if waiting.next_batch.is_empty() {
                     waiting.is_served = false;
-                    return;
+                    break;
                 }
                 std::mem::take(&mut waiting.next_batch)
             };
@@ -133,20 +173,14 @@ impl PromptDesk {
                 reply.send(prepared).ok();
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.is_over = true;
     }
 }
 
-/// Lets those go on who wait when their thread has panicked.
-struct EndOfService<'a>(&'a PromptDesk);
-
-impl Drop for EndOfService<'_> {
+impl Drop for Service {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.0.lock() = Waiting::default();
+        if !self.is_over {
+            *self.desk.lock() = Waiting::default();
         }
     }
 }

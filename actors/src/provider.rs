@@ -180,7 +180,7 @@ impl<P: Protocol> ProviderActor<P> {
     fn due_in(&self) -> Duration {
         let every = self.shared.settings.check_every;
         match self.shared.provider() {
-            _ if self.shared.is_unsuitable() => LOOK_AGAIN_AFTER.min(every),
+            _ if self.shared.was_unsuitable() => LOOK_AGAIN_AFTER.min(every),
             Some(provider) => provider.next_check_in(every, fastrand::f64()),
             None => every,
         }

@@ -11,6 +11,7 @@ use boca_providers::guarded::{GuardedProvider, HealthCheck, ProviderSnapshot};
 use boca_providers::{AskOptions, HttpProvider};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
 
@@ -28,6 +29,7 @@ pub(crate) struct ProviderShared {
     /// Whether the use of earlier processes is counted. Held while the books are kept, so that nothing is written
     /// between reading them and counting what they say.
     is_restored: Mutex<bool>,
+    was_unsuitable: AtomicBool,
 }
 
 impl fmt::Debug for ProviderShared {
@@ -64,7 +66,16 @@ impl ProviderShared {
     ) -> Self {
         let client = ArcSwap::from_pointee(Client::new(&settings));
         let (answers, is_restored) = (Arc::default(), Mutex::new(false));
-        let shared = Self { settings, answers, io, client, machine, ledger, is_restored };
+        let shared = Self {
+            settings,
+            answers,
+            io,
+            client,
+            machine,
+            ledger,
+            is_restored,
+            was_unsuitable: false.into(),
+        };
         shared.look_around();
         shared
     }
@@ -129,15 +140,17 @@ impl ProviderShared {
     fn look_around(&self) -> bool {
         let unmet = self.settings.requires.unmet(&(self.machine)());
         let is_suitable = unmet.is_none();
+        self.was_unsuitable.store(!is_suitable, Ordering::Release);
         if let Some(provider) = self.provider() {
             provider.set_unmet_requirement(unmet);
         }
         is_suitable
     }
 
-    /// Whether something does not hold that the provider requires.
-    pub(crate) fn is_unsuitable(&self) -> bool {
-        self.settings.requires.unmet(&(self.machine)()).is_some()
+    /// Whether something did not hold that the provider requires, when that was looked at last. What holds by now is not
+    /// known to anybody before the next look.
+    pub(crate) fn was_unsuitable(&self) -> bool {
+        self.was_unsuitable.load(Ordering::Acquire)
     }
 
     /// Reads what earlier processes used today, once, and writes down what was used since the last time. False when

@@ -289,7 +289,9 @@ impl State {
 
     fn cancel_in_engine(&mut self, ticket: Ticket, now: Instant) {
         let Some(running) = self.running(ticket) else { return };
-        running.told_to_end.get_or_insert(now);
+        if running.told_to_end.replace(running.told_to_end.unwrap_or(now)).is_some() {
+            return;
+        }
         let id = running.id().clone();
         if let Some(engine) = &self.engine {
             // An engine that is gone needs no telling: its end is about to be reported.

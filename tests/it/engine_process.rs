@@ -30,27 +30,23 @@ fn local(body: Value) -> Value {
     with(body, json!({ "mode": "local" }))
 }
 
-#[cfg(target_os = "linux")]
 fn proc_file(pid: Pid, name: &str) -> String {
     let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
     String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
 }
 
-#[cfg(target_os = "linux")]
 fn open_files(pid: Pid) -> Vec<String> {
     let files = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
     let target = |file: std::io::Result<fs::DirEntry>| fs::read_link(file.ok()?.path()).ok();
     files.filter_map(target).map(|path| path.display().to_string()).collect()
 }
 
-#[cfg(target_os = "linux")]
 fn resident_kib(pid: Pid) -> u64 {
     let status = proc_file(pid, "status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn it_has_the_weights_and_nothing_that_is_not_its_own() {
     let home = Home::new();
@@ -188,7 +184,6 @@ fn keep_asking(daemon: &Daemon, client: usize, n_answered: &AtomicUsize, is_over
 }
 
 /// The engine is killed a hundred times in the middle of a stream, while others chat on.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_hundred_lost_engines_cost_half_answers_and_nothing_else() {
     const ROUNDS: usize = 100;

@@ -15,6 +15,8 @@ mod daemon_errors;
 mod daemon_lifecycle;
 mod damaged_models;
 mod demo_model;
+// It looks into /proc.
+#[cfg(target_os = "linux")]
 mod engine_process;
 mod harness;
 mod memory;

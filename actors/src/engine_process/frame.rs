@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{self, Read};
+use std::io;
 
 const MAGIC: [u8; 4] = *b"boca";
 /// Magic, length and checksum, both little-endian.
@@ -24,6 +24,12 @@ pub(crate) enum FrameError {
     /// Something else is on the stream.
     #[error("bytes that are no message: {0}")]
     Garbage(String),
+    /// The stream ends inside a message.
+    #[error("{n_bytes} bytes of a message, and then its end")]
+    CutShort {
+        /// What came of it.
+        n_bytes: usize,
+    },
     /// A message that is larger than anybody sends.
     #[error("a message of {n_bytes} bytes, at most {MAX_PAYLOAD_BYTES} are taken")]
     TooLarge {
@@ -53,6 +59,17 @@ pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
+/// What came of one read.
+#[derive(Debug)]
+pub(crate) enum Read<M> {
+    /// A whole message.
+    Message(M),
+    /// A part of one, or nothing yet.
+    Part,
+    /// The stream has ended after a message.
+    End,
+}
+
 /// Cuts a byte stream into messages. A read that is cut short, by a timeout for example, loses nothing.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
@@ -62,31 +79,45 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    /// Reads until a message is whole. `None` at the end of the stream.
+    /// The next message; reads at most once for it, so that who watches the clock comes round.
     ///
     /// # Errors
     /// [`FrameError`]; after one of the kind `Io` that says `WouldBlock` or `TimedOut` the next call goes on.
     pub(crate) fn read<M: DeserializeOwned>(
         &mut self,
-        stream: &mut impl Read,
+        stream: &mut impl io::Read,
+    ) -> Result<Read<M>, FrameError> {
+        if let Some(message) = self.next()? {
+            return Ok(Read::Message(message));
+        }
+        let n_before = self.bytes.len();
+        self.bytes.resize(n_before + READ_BYTES, 0);
+        let read = stream.read(&mut self.bytes[n_before..]);
+        self.bytes.truncate(n_before + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) if self.bytes.len() > self.begin => {
+                Err(FrameError::CutShort { n_bytes: self.bytes.len() - self.begin })
+            }
+            Ok(0) => Ok(Read::End),
+            Ok(_) => Ok(self.next()?.map_or(Read::Part, Read::Message)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Read::Part),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next message, however many reads it takes. `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_whole<M: DeserializeOwned>(
+        &mut self,
+        stream: &mut impl io::Read,
     ) -> Result<Option<M>, FrameError> {
         loop {
-            if let Some(message) = self.next()? {
-                return Ok(Some(message));
-            }
-            let n_before = self.bytes.len();
-            self.bytes.resize(n_before + READ_BYTES, 0);
-            let read = stream.read(&mut self.bytes[n_before..]);
-            self.bytes.truncate(n_before + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) if self.bytes.len() > self.begin => {
-                    let n_bytes = self.bytes.len() - self.begin;
-                    return Err(FrameError::Garbage(format!("the stream ends after {n_bytes} bytes of one")));
-                }
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+            match self.read(stream)? {
+                Read::Message(message) => return Ok(Some(message)),
+                Read::Part => {}
+                Read::End => return Ok(None),
             }
         }
     }
@@ -150,7 +181,7 @@ mod tests {
         }
     }
 
-    impl Read for Pieces<'_> {
+    impl io::Read for Pieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.is_late = !self.is_late;
             if self.is_late {
@@ -164,10 +195,10 @@ mod tests {
     }
 
     /// Every message up to the end or the first error.
-    fn read_all(mut stream: impl Read) -> (Vec<String>, Option<FrameError>) {
+    fn read_all(mut stream: impl io::Read) -> (Vec<String>, Option<FrameError>) {
         let (mut reader, mut messages) = (FrameReader::default(), Vec::new());
         loop {
-            match reader.read(&mut stream) {
+            match reader.read_whole(&mut stream) {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => return (messages, None),
                 Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -214,7 +245,10 @@ mod tests {
         let bytes = encode(&"whole").unwrap();
         for end in 1..bytes.len() {
             let (read, error) = read_all(&bytes[..end]);
-            assert!(read.is_empty() && matches!(error, Some(FrameError::Garbage(_))), "{end}");
+            assert!(
+                read.is_empty() && matches!(error, Some(FrameError::CutShort { n_bytes }) if n_bytes == end),
+                "{end}"
+            );
         }
         let (read, error) = read_all(bytes.as_slice());
         assert!(read == ["whole"] && error.is_none());

@@ -1,6 +1,6 @@
 //! The daemon's end: starts an engine process, passes commands and events, and ends it when it must.
 
-use super::frame::{FrameError, FrameReader, encode};
+use super::frame::{FrameError, FrameReader, Read, encode};
 use super::liveness::Liveness;
 pub(crate) use super::liveness::ProcessPatience;
 use super::wire::{FromWorker, Greeting, ToWorker, WorkerJob};
@@ -12,14 +12,18 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the host looks at the clock while nothing comes.
 const TICK: Duration = Duration::from_millis(100);
+/// When the listener comes round this late, it was the daemon that stood still: stopped by hand, or frozen with its
+/// container.
+const LONGEST_ROUND: Duration = Duration::from_secs(2);
 /// The queue before it sends no more than the engine runs at once, and a cancellation for each.
 const MAX_UNSENT: usize = 1024;
 /// What an engine process may see of the daemon's environment: where libraries lie, and how to tell of a panic. No key.
@@ -82,11 +86,14 @@ impl EngineHost for EngineProcess {
         let mut shared = self.lock();
         let is_stop = command == EngineCommand::Stop;
         let sent = shared.commands.as_ref().ok_or(EngineGone)?.try_send(command);
+        if let Err(TrySendError::Full(_)) = sent {
+            // Its end must come, or those who wait for it would wait for ever.
+            shared.forced_end.get_or_insert_with(|| format!("it has not read {MAX_UNSENT} commands"));
+        }
         if is_stop {
             shared.told_to_stop.get_or_insert_with(Instant::now);
             shared.commands = None;
         }
-        // A process that does not read for so long is looked after by its liveness.
         sent.map_err(|_| EngineGone).or(if is_stop { Ok(()) } else { Err(EngineGone) })
     }
 
@@ -153,11 +160,18 @@ impl EngineProcess {
             Ok(to_child) => {
                 // Ends with the connection, which is shut down below.
                 std::thread::scope(|scope| {
-                    let writer = scope.spawn(|| write_commands(to_child, worker.job, unsent));
-                    let talk = self.listen(&stream, sink);
+                    let writer = std::thread::Builder::new().name("boca-engine-pipe".into());
+                    let writer = writer.spawn_scoped(scope, || write_commands(to_child, worker.job, unsent));
+                    let talk = match &writer {
+                        // Whatever happens, the child has to be seen to below.
+                        Ok(_) => catch_unwind(AssertUnwindSafe(|| self.listen(&stream, sink)))
+                            .unwrap_or_else(|_| {
+                                Talk::Broken("the daemon could not take what it said".into())
+                            }),
+                        Err(error) => Talk::Broken(format!("no thread to speak with it: {error}")),
+                    };
                     self.lock().commands = None;
                     stream.shutdown(std::net::Shutdown::Both).ok();
-                    writer.join().ok();
                     talk
                 })
             }
@@ -178,19 +192,33 @@ impl EngineProcess {
         let mut reader = FrameReader::default();
         let mut liveness = Liveness::new(self.patience, Instant::now());
         let mut is_greeted = false;
-        let mut checked = Instant::now();
+        let mut looked = Instant::now();
         loop {
             let message = match reader.read::<FromWorker>(&mut stream) {
-                Ok(Some(message)) => Some(message),
-                Ok(None) => return Talk::Closed,
-                Err(FrameError::Io(error)) if is_timeout(&error) => None,
+                Ok(Read::Message(message)) => Some(message),
+                Ok(Read::Part) => None,
                 // What follows from its end is told by how it ended.
+                Ok(Read::End) | Err(FrameError::CutShort { .. }) => return Talk::Closed,
+                Err(FrameError::Io(error)) if is_timeout(&error) => None,
                 Err(FrameError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
                     return Talk::Closed;
                 }
                 Err(error) => return Talk::Broken(format!("it sent {error}")),
             };
             let now = Instant::now();
+            let round = now.saturating_duration_since(looked);
+            looked = now;
+            if round > LONGEST_ROUND {
+                liveness.forgive(round);
+            }
+            if message.is_some() {
+                liveness.spoke(now);
+            } else if let Some(reason) = liveness.verdict(now) {
+                return Talk::Broken(reason);
+            }
+            if let Some(talk) = self.must_end(now) {
+                return talk;
+            }
             match message {
                 None => {}
                 Some(FromWorker::Hello(greeting)) => match greeting.mismatch(&Greeting::own()) {
@@ -212,25 +240,17 @@ impl EngineProcess {
                     sink(event);
                 }
             }
-            if now.saturating_duration_since(checked) >= TICK {
-                checked = now;
-                if let Some(talk) = self.must_end(&liveness, now) {
-                    return talk;
-                }
-            }
         }
     }
 
-    fn must_end(&self, liveness: &Liveness, now: Instant) -> Option<Talk> {
+    /// Whether the daemon wants its end now.
+    fn must_end(&self, now: Instant) -> Option<Talk> {
         let shared = self.lock();
         if let Some(reason) = &shared.forced_end {
             return Some(Talk::Broken(reason.clone()));
         }
-        if let Some(told) = shared.told_to_stop {
-            let is_overdue = now.saturating_duration_since(told) > self.patience.stop;
-            return is_overdue.then_some(Talk::Overdue);
-        }
-        liveness.verdict(now).map(Talk::Broken)
+        let is_overdue = |told| now.saturating_duration_since(told) > self.patience.stop;
+        shared.told_to_stop.is_some_and(is_overdue).then_some(Talk::Overdue)
     }
 
     /// Waits for the end of the process, or brings it about, and says why it came.

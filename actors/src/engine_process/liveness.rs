@@ -8,25 +8,20 @@ use std::time::{Duration, Instant};
 /// How long an engine process may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProcessPatience {
-    /// To say hello, and between two beats. It beats on a thread of its own, also while it computes or loads.
+    /// To say hello, and then to say anything. It beats on a thread of its own, also while it computes or loads.
     pub(crate) beat: Duration,
-    /// For one step of a generation when nothing is known of steps, and between two reports of a load, which is one long
-    /// step.
+    /// For one step of a generation, and between two reports of a load. A step on weights that stream from a slow disk
+    /// takes minutes, and nothing that was measured before tells that.
     pub(crate) step: Duration,
     /// To end after it was told to.
     pub(crate) stop: Duration,
 }
 
-/// A step may last this many times as long as the longest one so far.
-const STRETCH: u32 = 20;
-/// But no machine is so even that less than this says anything.
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(30);
-
 /// What was last seen of it.
 #[derive(Debug)]
 pub(super) struct Liveness {
     patience: ProcessPatience,
-    last_beat: Instant,
+    last_word: Instant,
     last_progress: Instant,
     is_loading: bool,
     pulse: Pulse,
@@ -34,7 +29,7 @@ pub(super) struct Liveness {
 
 impl Liveness {
     pub(super) fn new(patience: ProcessPatience, now: Instant) -> Self {
-        Self { patience, last_beat: now, last_progress: now, is_loading: true, pulse: Pulse::default() }
+        Self { patience, last_word: now, last_progress: now, is_loading: true, pulse: Pulse::default() }
     }
 
     /// The load has come further.
@@ -48,8 +43,12 @@ impl Liveness {
         self.last_progress = now;
     }
 
+    /// It has said something, whatever it was.
+    pub(super) fn spoke(&mut self, now: Instant) {
+        self.last_word = now;
+    }
+
     pub(super) fn beat(&mut self, pulse: Pulse, now: Instant) {
-        self.last_beat = now;
         let has_moved = pulse.n_steps != self.pulse.n_steps || !pulse.is_working;
         if !self.is_loading && has_moved {
             self.last_progress = now;
@@ -57,27 +56,23 @@ impl Liveness {
         self.pulse = pulse;
     }
 
-    /// Why it must be taken for dead, if it must.
-    pub(super) fn verdict(&self, now: Instant) -> Option<String> {
-        let silent = now.saturating_duration_since(self.last_beat);
-        if silent > self.patience.beat {
-            return Some(format!(
-                "it has not reported for {silent:.0?}, at most {:.0?} are given",
-                self.patience.beat
-            ));
-        }
-        let still = now.saturating_duration_since(self.last_progress);
-        let given = self.step_patience();
-        let what = if self.is_loading { "loading the weights" } else { "one step" };
-        (still > given).then(|| format!("{what} has not come further for {still:.0?}, {given:.0?} are given"))
+    /// Nobody listened for so long, because the daemon itself stood still: that says nothing of the engine.
+    pub(super) fn forgive(&mut self, deaf_for: Duration) {
+        self.last_word += deaf_for;
+        self.last_progress += deaf_for;
     }
 
-    fn step_patience(&self) -> Duration {
-        let longest = self.pulse.longest_step;
-        if self.is_loading || longest.is_zero() {
-            return self.patience.step;
+    /// Why it must be taken for dead, if it must. To be asked when everything was heard that it has said.
+    pub(super) fn verdict(&self, now: Instant) -> Option<String> {
+        let given = self.patience.beat;
+        let silent = now.saturating_duration_since(self.last_word);
+        if silent > given {
+            return Some(format!("it has not reported for {silent:.0?}, at most {given:.0?} are given"));
         }
-        longest.saturating_mul(STRETCH).max(SHORTEST_PATIENCE).min(self.patience.step)
+        let given = self.patience.step;
+        let still = now.saturating_duration_since(self.last_progress);
+        let what = if self.is_loading { "loading the weights" } else { "one step" };
+        (still > given).then(|| format!("{what} has not come further for {still:.0?}, {given:.0?} are given"))
     }
 }
 
@@ -92,8 +87,8 @@ mod tests {
         stop: Duration::from_secs(5),
     };
 
-    fn pulse(n_steps: u64, is_working: bool, longest_step: Duration) -> Pulse {
-        Pulse { n_steps, is_working, longest_step, ..Pulse::default() }
+    fn pulse(n_steps: u64, is_working: bool) -> Pulse {
+        Pulse { n_steps, is_working, ..Pulse::default() }
     }
 
     #[test]
@@ -103,44 +98,52 @@ mod tests {
         assert_eq!(liveness.verdict(begin + 10 * S), None);
         assert!(liveness.verdict(begin + 11 * S).unwrap().contains("has not reported"));
         liveness.loaded(begin + S);
-        liveness.beat(pulse(0, false, Duration::ZERO), begin + 5 * S);
+        liveness.spoke(begin + 5 * S);
         assert_eq!(liveness.verdict(begin + 15 * S), None);
         assert!(liveness.verdict(begin + 16 * S).is_some());
+        liveness.forgive(100 * S);
+        assert_eq!(liveness.verdict(begin + 115 * S), None, "the daemon itself stood still");
+        assert!(liveness.verdict(begin + 116 * S).is_some());
     }
 
     #[test]
     fn a_load_may_take_long_but_must_come_further() {
         let begin = Instant::now();
         let mut liveness = Liveness::new(PATIENCE, begin);
+        let mut see = |second: u64, comes_further: bool| {
+            let now = begin + u32::try_from(second).unwrap() * S;
+            liveness.spoke(now);
+            liveness.beat(Pulse::default(), now);
+            if comes_further {
+                liveness.loading(now);
+            }
+            liveness.verdict(now)
+        };
         for second in 0..=600 {
-            liveness.beat(Pulse::default(), begin + second * S);
-            assert_eq!(liveness.verdict(begin + second * S), None, "{second}");
+            assert_eq!(see(second, false), None, "{second}");
         }
-        liveness.beat(Pulse::default(), begin + 601 * S);
-        assert!(liveness.verdict(begin + 601 * S).unwrap().contains("loading the weights"));
-        liveness.loading(begin + 601 * S);
-        assert_eq!(liveness.verdict(begin + 601 * S), None);
+        assert!(see(601, false).unwrap().contains("loading the weights"));
+        assert_eq!(see(602, true), None);
     }
 
     #[test]
-    fn a_step_is_measured_by_those_before_it_and_idleness_is_no_step() {
+    fn a_step_must_end_and_idleness_is_no_step() {
         let begin = Instant::now();
         let mut liveness = Liveness::new(PATIENCE, begin);
         liveness.loaded(begin);
-        let mut see = |at: Duration, pulse| {
-            liveness.beat(pulse, begin + at);
-            liveness.verdict(begin + at)
+        let mut see = |second: u32, pulse| {
+            let now = begin + second * S;
+            liveness.spoke(now);
+            liveness.beat(pulse, now);
+            liveness.verdict(now)
         };
-        assert_eq!(see(599 * S, pulse(0, true, Duration::ZERO)), None, "nothing is known of steps");
-        assert!(see(601 * S, pulse(0, true, Duration::ZERO)).is_some());
-        assert_eq!(see(602 * S, pulse(1, true, S / 10)), None);
-        assert_eq!(see(631 * S, pulse(1, true, S / 10)), None, "no machine is that even");
-        assert!(see(633 * S, pulse(1, true, S / 10)).is_some());
-        assert_eq!(see(634 * S, pulse(2, true, 10 * S)), None);
-        assert_eq!(see(833 * S, pulse(2, true, 10 * S)), None);
-        assert!(see(835 * S, pulse(2, true, 10 * S)).unwrap().contains("one step"));
-        for second in 836..5000 {
-            assert_eq!(see(second * S, pulse(2, false, 10 * S)), None);
+        assert_eq!(see(600, pulse(0, true)), None);
+        assert!(see(601, pulse(0, true)).unwrap().contains("one step"));
+        assert_eq!(see(602, pulse(1, true)), None);
+        assert_eq!(see(1202, pulse(1, true)), None);
+        assert!(see(1203, pulse(1, true)).is_some());
+        for second in 1204..5000 {
+            assert_eq!(see(second, pulse(1, false)), None);
         }
     }
 }

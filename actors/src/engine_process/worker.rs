@@ -55,7 +55,7 @@ pub fn serve_engine(
     let out = Arc::new(Mutex::new(stream.try_clone()?));
     send(&out, &FromWorker::Hello(Greeting::own()))?;
     let mut reader = FrameReader::default();
-    let job = match reader.read(&mut stream)? {
+    let job = match reader.read_whole(&mut stream)? {
         None => return Ok(()),
         Some(ToWorker::Command(_)) => {
             return Err(WorkerError::Garbage("a command before its greeting".into()));
@@ -84,7 +84,7 @@ pub fn serve_engine(
     });
     engine.start(factory, EngineTurn::default(), sink)?;
     loop {
-        match reader.read(&mut stream)? {
+        match reader.read_whole(&mut stream)? {
             None => return Ok(()),
             Some(ToWorker::Hello { .. }) => return Err(WorkerError::Garbage("a second greeting".into())),
             // An engine that has ended has said so.

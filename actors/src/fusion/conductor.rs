@@ -183,6 +183,9 @@ impl Conductor {
         deadline: Instant,
     ) -> usize {
         let source = Arc::clone(&self.question.sources.sources()[place]);
+        // Where several answer, what one of them has said so far decides about the others.
+        let is_alone = self.question.plan.shape == Shape::Single || role == SourceRole::Judge;
+        let request = GenerateRequest { is_read_whole: request.is_read_whole && is_alone, ..request };
         let part = Part::ask(source, request, role, self.question.arrived, asked_at, deadline);
         self.out.source(&part.trace);
         self.parts.push(part);

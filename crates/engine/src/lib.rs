@@ -30,6 +30,9 @@ pub mod memory;
 pub mod synthetic;
 pub mod text;
 
+/// Stack of a thread that makes prompts: chat templates and split patterns recurse. Only touched pages cost memory.
+pub const TEXT_STACK_BYTES: usize = 16 << 20;
+
 mod error;
 mod generator;
 mod one_by_one;

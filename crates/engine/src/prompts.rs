@@ -69,16 +69,23 @@ impl PromptMaker {
             return requests.iter().map(|request| self.prepare(request)).collect();
         }
         let each = requests.len().div_ceil(n_threads);
+        let prepare = |part: &[GenerateRequest]| part.iter().map(|request| self.prepare(request)).collect();
         std::thread::scope(|scope| {
-            let part = |part: &'_ [GenerateRequest]| {
-                part.iter().map(|request| self.prepare(request)).collect::<Vec<_>>()
+            let start = |part: &'_ [GenerateRequest]| {
+                let thread = std::thread::Builder::new().stack_size(crate::TEXT_STACK_BYTES);
+                let part = part.to_vec();
+                thread.spawn_scoped(scope, move || prepare(&part))
             };
-            let threads: Vec<_> =
-                requests.chunks(each).map(|requests| scope.spawn(move || part(requests))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let threads: Vec<_> = requests.chunks(each).map(|part| (part, start(part))).collect();
+            let finish = |(part, thread): (&[GenerateRequest], std::io::Result<_>)| -> Vec<_> {
+                match thread {
+                    Ok(thread) => std::thread::ScopedJoinHandle::join(thread)
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // Without a thread it takes longer.
+                    Err(_) => prepare(part),
+                }
             };
-            threads.into_iter().flat_map(join).collect()
+            threads.into_iter().flat_map(finish).collect()
         })
     }
 
