@@ -454,9 +454,8 @@ async fn several_run_at_once_and_each_has_its_own_end() {
     let failure = Failure::new(ErrorCode::EngineFailed, "gone");
     queue.engine_gone(FIRST, &failure);
     assert_eq!((queue.report().running, queue.is_busy()), (0, false));
-    for stream in &mut streams[1..] {
-        assert_eq!(code_of(stream), ErrorCode::EngineFailed);
-    }
+    assert_eq!(code_of(&mut streams[1]), ErrorCode::Cancelled);
+    assert_eq!(code_of(&mut streams[2]), ErrorCode::EngineFailed);
 }
 
 #[tokio::test]

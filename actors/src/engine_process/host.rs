@@ -213,8 +213,6 @@ impl EngineProcess {
             }
             if message.is_some() {
                 liveness.spoke(now);
-            } else if let Some(reason) = liveness.verdict(now) {
-                return Talk::Broken(reason);
             }
             if let Some(talk) = self.must_end(now) {
                 return talk;
@@ -239,6 +237,9 @@ impl EngineProcess {
                     }
                     sink(event);
                 }
+            }
+            if let Some(reason) = liveness.verdict(now) {
+                return Talk::Broken(reason);
             }
         }
     }

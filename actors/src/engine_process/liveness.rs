@@ -62,7 +62,7 @@ impl Liveness {
         self.last_progress += deaf_for;
     }
 
-    /// Why it must be taken for dead, if it must. To be asked when everything was heard that it has said.
+    /// Why it must be taken for dead, if it must.
     pub(super) fn verdict(&self, now: Instant) -> Option<String> {
         let given = self.patience.beat;
         let silent = now.saturating_duration_since(self.last_word);
