@@ -14,7 +14,8 @@ use crate::ledger::StoreLedger;
 use crate::service_manager;
 use crate::signals::{Shutdown, ShutdownTrigger};
 use boca_actors::{
-    Actors, ActorsOptions, Backoff, Escalation, ModelStatus, ProviderSettings, RestartPolicy, Supervision,
+    Actors, ActorsOptions, Backoff, Escalation, MemoryOptions, ModelStatus, ProviderSettings, RestartPolicy,
+    Supervision,
 };
 use boca_core::ActorState;
 use boca_store::{OpenReport, Store, StoreError, StoreOptions};
@@ -207,6 +208,7 @@ fn actors_options(settings: &Settings, model: LocalModel) -> ActorsOptions {
         max_running: settings.model.max_running,
         mailbox_capacity: mailbox_capacity(settings.daemon.max_concurrent_requests),
         fusion: settings.fusion.clone(),
+        memory: MemoryOptions { keep_alive: settings.model.keep_alive, ..MemoryOptions::default() },
         ..ActorsOptions::new(model.engine)
     }
 }
@@ -266,6 +268,7 @@ fn status_line(status: &ModelStatus) -> String {
             _ => "loading the model".to_owned(),
         },
         ActorState::Restarting => format!("restarting the engine: {reason}"),
+        ActorState::Unloaded => reason.to_string(),
         ActorState::Down | ActorState::Disabled => format!("no model: {reason}"),
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum EngineCommand {
         /// The generation's request.
         id: RequestId,
     },
+    /// Give up what is kept for later requests, because memory is short.
+    GiveUpCache,
     /// End the running generations at their next step, then the engine.
     Stop,
 }
@@ -168,6 +170,7 @@ mod tests {
         for command in [
             EngineCommand::Generate { request, waited: Duration::from_micros(7) },
             EngineCommand::Cancel { id: id.clone() },
+            EngineCommand::GiveUpCache,
             EngineCommand::Stop,
         ] {
             crosses_a_pipe(&command);

@@ -43,6 +43,8 @@ struct Inbox {
     waiting: VecDeque<Assignment>,
     running: Vec<(RequestId, CancelToken)>,
     is_stopping: bool,
+    /// Whether what is kept for later requests has to go.
+    gives_up_cache: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl EngineHost for EngineThread {
                 let running = inbox.running.iter().map(|(id, cancel)| (id, cancel));
                 waiting.chain(running).filter(|(of, _)| **of == id).for_each(|(_, cancel)| cancel.cancel());
             }
+            EngineCommand::GiveUpCache => inbox.gives_up_cache = true,
             EngineCommand::Stop => {
                 inbox.is_stopping = true;
                 inbox.running.iter().for_each(|(_, cancel)| cancel.cancel());
@@ -172,7 +175,12 @@ impl EngineThread {
                         generator.begin(&request, accepted_at, &cancel, &mut report);
                     }
                 }
-                generator.step(&mut report);
+                if std::mem::take(&mut self.lock().gives_up_cache) {
+                    generator.give_up_cache();
+                }
+                if generator.n_running() > 0 {
+                    generator.step(&mut report);
+                }
             }));
             self.step_ends(outcome.is_ok().then(|| generator.load()));
             if let Err(payload) = outcome {
@@ -225,7 +233,9 @@ impl EngineThread {
     /// nothing runs any more.
     fn next_assignments(&self, is_working: bool, room: usize) -> Option<Vec<Assignment>> {
         let inbox = self.lock();
-        let is_idle = |inbox: &mut Inbox| !is_working && inbox.waiting.is_empty() && !inbox.is_stopping;
+        let is_idle = |inbox: &mut Inbox| {
+            !is_working && inbox.waiting.is_empty() && !inbox.is_stopping && !inbox.gives_up_cache
+        };
         let mut inbox = self.changed.wait_while(inbox, is_idle).unwrap_or_else(PoisonError::into_inner);
         if inbox.is_stopping {
             return is_working.then(Vec::new);

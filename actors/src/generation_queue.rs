@@ -170,6 +170,11 @@ impl GenerationQueue {
         state.lets_one_in = false;
     }
 
+    /// Whether requests are taken now.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.lock().refusal.is_none()
+    }
+
     /// Takes requests again, unless the daemon is stopping.
     pub(crate) fn welcome(&self) {
         let mut state = self.lock();

@@ -36,6 +36,7 @@ impl FakeHost {
         let tell = |command: &EngineCommand| match command {
             EngineCommand::Generate { request, .. } => format!("+{}", request.id),
             EngineCommand::Cancel { id } => format!("-{id}"),
+            EngineCommand::GiveUpCache => "cache".into(),
             EngineCommand::Stop => "stop".into(),
         };
         commands.iter().map(tell).collect()

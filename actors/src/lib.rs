@@ -25,10 +25,13 @@ mod handle;
 mod machine;
 mod measurements;
 mod memory;
+mod memory_level;
 mod messages;
 mod metrics;
 mod model;
 mod model_handle;
+mod model_memory;
+mod model_residency;
 mod model_source;
 mod model_status;
 mod ollama;
@@ -57,9 +60,11 @@ pub use cancel_cause::CancelCause;
 pub use engine_hosting::EngineHosting;
 pub use engine_process::{WorkerCommand, WorkerError, WorkerJob, serve_engine};
 pub use generation_queue::{QueueReport, RequestReport};
-pub use messages::{DrainReport, ReloadOutcome};
+pub use memory_level::{MemoryLevel, MemoryPatience};
+pub use messages::{DrainReport, ReloadOutcome, UnloadOutcome};
 pub use metrics::{Distribution, GenerationRecord, MetricsHandle, MetricsSnapshot, Outcome};
 pub use model_handle::ModelHandle;
+pub use model_memory::MemoryOptions;
 pub use model_status::{ModelObservation, ModelStatus, remaining_load_time};
 pub use provider_settings::{ProviderSettings, UsageLedger};
 pub use provider_status::ProviderStatus;
@@ -114,6 +119,8 @@ pub struct ActorsOptions {
     pub stuck_after: Duration,
     /// How often a request may try whether an engine has recovered whose restarts are spent.
     pub probe_every: Duration,
+    /// When the weights of the model are in memory.
+    pub memory: MemoryOptions,
     /// The providers that are reached over HTTP, each with a name of its own.
     pub providers: Vec<ProviderSettings>,
     /// Where the use of providers is kept; without one their daily budgets begin anew with each start.
@@ -135,6 +142,7 @@ impl ActorsOptions {
             deadline_grace: Duration::from_secs(2),
             stuck_after: Duration::from_secs(600),
             probe_every: Duration::from_secs(60),
+            memory: MemoryOptions::default(),
             providers: Vec::new(),
             ledger: None,
             fusion: FusionSettings::default(),
@@ -153,6 +161,7 @@ impl fmt::Debug for ActorsOptions {
             .field("stuck_after", &self.stuck_after)
             .field("probe_every", &self.probe_every)
             .field("engine", &self.engine)
+            .field("memory", &self.memory)
             .field("providers", &self.providers)
             .field("fusion", &self.fusion)
             .field("ledger", &self.ledger)
@@ -188,6 +197,7 @@ pub fn start(options: ActorsOptions) -> Actors {
         deadline_grace,
         stuck_after,
         probe_every,
+        memory,
         ..
     } = options;
     // Handles find the next incarnation of whom they lead to, and what outlives an actor is kept outside of it, so
@@ -215,6 +225,8 @@ pub fn start(options: ActorsOptions) -> Actors {
         stuck_after,
         probe_every,
         cancel_patience: supervision.shutdown_timeout,
+        memory,
+        level: Default::default(),
     });
     let for_actor = Arc::clone(&shared);
     let model = supervisor.start(child(MODEL, &[], supervision, mailbox_capacity, move |exit| {

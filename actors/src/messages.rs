@@ -97,6 +97,29 @@ impl ActorRequest for Reload {
     type Reply = Result<ReloadOutcome, Failure>;
 }
 
+/// To the model: bring the weights into memory, whyever they are not there.
+pub(crate) struct Load;
+
+impl ActorRequest for Load {
+    type Reply = Result<ReloadOutcome, Failure>;
+}
+
+/// To the model: let the weights go once nothing runs, until somebody wants them back.
+pub(crate) struct Unload;
+
+/// What an unloading found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnloadOutcome {
+    /// They go as soon as nothing runs.
+    Started,
+    /// They are not there.
+    AlreadyUnloaded,
+}
+
+impl ActorRequest for Unload {
+    type Reply = UnloadOutcome;
+}
+
 /// To the metrics: count one finished request.
 pub(crate) struct Record(pub(crate) GenerationRecord);
 

@@ -19,6 +19,7 @@ use crate::exit_guard::ExitGuard;
 use crate::generation_queue::{Epoch, GenerationQueue};
 use crate::handle::Call;
 use crate::messages::{Cancel, Drain, Generate, Observe, Reload, ReloadOutcome};
+use crate::model_memory::{LevelCell, MemoryOptions, ModelMemory};
 use crate::model_status::{ModelObservation, StatusCell};
 use crate::prompt_desk::PromptDesk;
 use crate::restart_policy::{Decision, EndedRun, Ending, RestartHistory, RestartPolicy};
@@ -55,6 +56,10 @@ pub(crate) struct ModelShared {
     pub(crate) probe_every: Duration,
     /// How long a drain waits for the engine to end a cancelled generation.
     pub(crate) cancel_patience: Duration,
+    /// When the weights are in memory.
+    pub(crate) memory: MemoryOptions,
+    /// How short memory is.
+    pub(crate) level: LevelCell,
 }
 
 /// The end of one engine, if one has ended.
@@ -62,13 +67,15 @@ type Ended = Option<(Epoch, EngineEnd)>;
 
 /// The actor.
 pub(crate) struct ModelActor {
-    shared: Arc<ModelShared>,
-    /// `None` while there is no engine: down, or between two.
-    engine: Option<Engine>,
+    pub(crate) shared: Arc<ModelShared>,
+    /// `None` while there is no engine: down, unloaded, or between two.
+    pub(crate) engine: Option<Engine>,
     /// Where an engine's end is written. It holds one, which is enough: no engine starts before the last one's end
     /// has been seen.
     ends: Arc<watch::Sender<Ended>>,
-    origin: Instant,
+    pub(crate) origin: Instant,
+    /// Why the weights are there, or not.
+    pub(crate) memory: ModelMemory,
     history: RestartHistory,
     /// The next start, while the pause before it lasts.
     next_start: Option<SpawnHandle>,
@@ -82,10 +89,10 @@ pub(crate) struct ModelActor {
 }
 
 /// The running engine. Dropping it, also in a panic of the actor, ends the engine and fails what runs in it.
-struct Engine {
-    epoch: Epoch,
+pub(crate) struct Engine {
+    pub(crate) epoch: Epoch,
     began: Instant,
-    host: Arc<dyn EngineHost>,
+    pub(crate) host: Arc<dyn EngineHost>,
     queue: GenerationQueue,
 }
 
@@ -101,11 +108,13 @@ impl Drop for Engine {
 
 impl ModelActor {
     pub(crate) fn new(shared: Arc<ModelShared>, exit: ExitGuard) -> Self {
+        let memory = ModelMemory::new(&shared.memory);
         Self {
             shared,
             engine: None,
             ends: Arc::new(watch::Sender::new(None)),
             origin: Instant::now(),
+            memory,
             history: RestartHistory::default(),
             next_start: None,
             next_probe: None,
@@ -128,6 +137,7 @@ impl Actor for ModelActor {
         });
         ctx.add_stream(ends);
         ctx.run_interval(WATCH_EVERY, Self::watch_engine);
+        ctx.run_interval(self.shared.memory.look_every, Self::look_at_memory);
         self.start_engine(ctx);
     }
 }
@@ -150,6 +160,7 @@ impl Handler<Call<Generate>> for ModelActor {
     fn handle(&mut self, call: Call<Generate>, ctx: &mut Self::Context) {
         let deadline = call.deadline;
         self.probe_if_due(ctx);
+        self.asked(ctx);
         call.reply(|Generate { request, accepted_at }| {
             self.shared.queue.admit(Box::new(request), accepted_at, deadline)
         });
@@ -219,7 +230,7 @@ impl Handler<Control> for ModelActor {
 }
 
 impl ModelActor {
-    fn start_engine(&mut self, ctx: &mut Context<Self>) {
+    pub(crate) fn start_engine(&mut self, ctx: &mut Context<Self>) {
         let epoch = Epoch(self.shared.newest_epoch.fetch_add(1, Ordering::AcqRel) + 1);
         self.next_start = None;
         self.shared.status.starting();
@@ -245,7 +256,7 @@ impl ModelActor {
             return;
         }
         match end.failure() {
-            None => {}
+            None => self.engine_stopped(ctx),
             Some((failure, true)) => self.restart_engine(failure.clone(), ran_for, ctx),
             Some((failure, false)) => {
                 tracing::error!(reason = failure.message, "the model cannot be loaded");
@@ -300,6 +311,11 @@ impl ModelActor {
         }
     }
 
+    /// Whether nothing may be started any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_draining || self.is_stopping
+    }
+
     /// Stays up without a model until someone asks for a reload.
     fn go_down(&self, failure: Failure) {
         self.shared.status.down(failure.clone());
@@ -318,7 +334,7 @@ impl ModelActor {
         self.shared.queue.end_all(&reason);
     }
 
-    fn reload(&mut self, ctx: &mut Context<Self>) -> Result<ReloadOutcome, Failure> {
+    pub(crate) fn reload(&mut self, ctx: &mut Context<Self>) -> Result<ReloadOutcome, Failure> {
         if self.is_draining || self.is_stopping {
             return Err(Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping"));
         }

@@ -4,7 +4,10 @@ use crate::generation_queue::{QueueReport, RequestReport};
 use crate::generation_stream::GenerationStream;
 use crate::handle::ActorHandle;
 use crate::memory;
-use crate::messages::{Cancel, Drain, DrainReport, Generate, Observe, Reload, ReloadOutcome};
+use crate::memory_level::MemoryLevel;
+use crate::messages::{
+    Cancel, Drain, DrainReport, Generate, Load, Observe, Reload, ReloadOutcome, Unload, UnloadOutcome,
+};
 use crate::model::{ModelActor, ModelShared};
 use crate::model_status::{ModelObservation, ModelStatus};
 use boca_core::{ActorState, EngineLoad, ErrorCode, Failure, GenerateRequest, GeneratorLoad, RequestId};
@@ -116,6 +119,32 @@ impl ModelHandle {
         self.actor.call(Reload, deadline).await?
     }
 
+    /// Brings the weights into memory, whyever they are not there. Does not wait for them.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
+    pub async fn load(&self, deadline: Instant) -> Result<ReloadOutcome, Failure> {
+        self.actor.call(Load, deadline).await?
+    }
+
+    /// Lets the weights go once nothing runs, until somebody wants them back. Does not wait for that.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Restarting`, `ShuttingDown`, `DeadlineExceeded`.
+    pub async fn unload(&self, deadline: Instant) -> Result<UnloadOutcome, Failure> {
+        self.actor.call(Unload, deadline).await
+    }
+
+    /// How short memory is, as it was seen last. Never waits.
+    pub fn memory_level(&self) -> MemoryLevel {
+        self.shared.level.get()
+    }
+
+    /// Whether a request brings back weights that are away now.
+    pub fn is_woken_by_requests(&self) -> bool {
+        self.shared.queue.takes_requests()
+    }
+
     /// The unfinished requests, oldest first. Waits for nobody but a thread that is just changing the queue.
     pub fn requests(&self) -> Vec<RequestReport> {
         self.shared.queue.requests()
@@ -152,7 +181,8 @@ impl ModelHandle {
             expected_wait: self.shared.queue.expected_wait(Instant::now()),
             kv_headroom_tokens: self.generator_load().as_ref().and_then(headroom_tokens),
             available_memory_bytes,
-            is_memory_short: memory::is_short(available_memory_bytes),
+            is_memory_short: memory::is_short(available_memory_bytes)
+                || self.memory_level() >= MemoryLevel::Soft,
         }
     }
 

@@ -32,6 +32,12 @@ impl Source for ModelHandle {
         match status.state {
             ActorState::Ready | ActorState::Busy | ActorState::Degraded => Availability::Available,
             ActorState::Starting | ActorState::Loading => unavailable("the weights are being loaded".into()),
+            // Who is asked wakes it; where it refuses, somebody else should answer.
+            ActorState::Unloaded if self.is_woken_by_requests() => Availability::Available,
+            ActorState::Unloaded => unavailable(match status.failure {
+                Some(failure) => failure.message,
+                None => "it is unloaded".into(),
+            }),
             ActorState::Disabled => unavailable("it is switched off".into()),
             // Nobody would find out otherwise while others can be asked.
             ActorState::Down if self.is_worth_a_try() => Availability::Available,

@@ -136,6 +136,15 @@ impl StatusCell {
         published.status.state == ActorState::Down && published.next_start.is_some_and(|at| now >= at)
     }
 
+    /// The weights are not in memory, for this reason; what was loaded stays known.
+    pub(crate) fn unloaded(&self, reason: Failure) {
+        self.change(|published| {
+            published.status.state = ActorState::Unloaded;
+            published.status.progress = None;
+            published.status.failure = Some(reason);
+        });
+    }
+
     /// What a request is told that waited for the model until its deadline.
     pub(crate) fn not_ready(&self, now: Instant) -> Failure {
         let published = self.published.load();

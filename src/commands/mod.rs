@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Client(ClientCommand),
     /// Measure on your own questions, or make a checkpoint to measure with
     Bench(bench::BenchArgs),
-    /// Look at a model without a daemon
+    /// Look at a model without a daemon, or load and unload the daemon's
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Look at the configuration

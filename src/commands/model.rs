@@ -2,10 +2,11 @@
 
 use super::model_plan::plan;
 use super::output::{self, gigabytes};
-use super::{CommonArgs, load_config};
+use super::{CommonArgs, client, load_config};
 use crate::config::{Environment, ModelChoice, Settings, choose_model};
 use crate::demo_model::DEMO_MODEL;
 use crate::exit::Exit;
+use boca_cli::{ClientCommand, ModelChangeArgs};
 use boca_core::ModelInfo;
 use boca_engine::backend::Backend;
 use boca_engine::checkpoint::{Checkpoint, CheckpointError, CheckpointWeights, VerifyReport};
@@ -36,6 +37,10 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Bring the running daemon's weights into memory
+    Load(ModelChangeArgs),
+    /// Let the running daemon's weights go once nothing runs, until `boca model load`
+    Unload(ModelChangeArgs),
     /// Say how much memory a model takes and what of it fits this machine, from its headers
     Plan {
         /// The checkpoint directory instead of the one that the daemon would load
@@ -53,6 +58,8 @@ pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
         ModelCommand::Info { path, json }
         | ModelCommand::Verify { path, json }
         | ModelCommand::Plan { path, json } => (path, *json),
+        ModelCommand::Load(args) => return change(common, args, true),
+        ModelCommand::Unload(args) => return change(common, args, false),
     };
     let (choice, settings) = match choose(common, path.clone()) {
         Ok(chosen) => chosen,
@@ -62,8 +69,13 @@ pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
         ModelCommand::Info { .. } => info(&choice, as_json),
         ModelCommand::Verify { .. } => verify(&choice, as_json),
         ModelCommand::Plan { .. } => plan(&choice.source, &settings, as_json),
+        ModelCommand::Load(_) | ModelCommand::Unload(_) => return Exit::Done,
     };
     done.unwrap_or_else(|error| cannot_be_used(&error, as_json))
+}
+
+fn change(common: &CommonArgs, args: &ModelChangeArgs, is_wanted: bool) -> Exit {
+    client(common, ClientCommand::Model(ModelChangeArgs { is_wanted, ..args.clone() }))
 }
 
 /// The model that was named here, or the one that the daemon would load, and the settings that it would have.

@@ -51,6 +51,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             prefix_cache_disk: mebibytes(1024),
             kv_precision: Some(KvPrecision::default().as_str().to_owned()),
             kv_memory: None,
+            keep_alive: None,
             loop_guard: Some(true),
             engine: Some("process".to_owned()),
             stuck_after: seconds(600),

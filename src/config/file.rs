@@ -62,6 +62,8 @@ section! {
         kv_precision: String,
         /// Memory for keys and values in all.
         kv_memory: ByteSize,
+        /// The weights go when nobody has asked for so long.
+        keep_alive: HumanDuration,
         /// Whether answers that repeat themselves are ended.
         loop_guard: bool,
         /// Where the engine lives: `process` or `thread`.

@@ -111,6 +111,8 @@ pub(crate) struct ModelSettings {
     pub kv_precision: KvPrecision,
     /// The most bytes of keys and values in all; `None`: enough for `max_running` whole contexts.
     pub kv_limit_bytes: Option<u64>,
+    /// How long the weights stay when nobody asks; `None`: for ever.
+    pub keep_alive: Option<Duration>,
     /// Whether answers that repeat themselves over and over are ended.
     pub loop_guard: bool,
     /// Where the engine lives.
@@ -263,6 +265,10 @@ impl Settings {
             kv_limit_bytes: match values.model.kv_memory {
                 None => None,
                 given => Some(check.size("model.kv_memory", given, 1 << 20, 1 << 44)? as u64),
+            },
+            keep_alive: match values.model.keep_alive {
+                None => None,
+                given => Some(check.duration("model.keep_alive", given, 1000, 7 * 24 * HOUR)?),
             },
             loop_guard: check.present("model.loop_guard", values.model.loop_guard)?,
             home: check.one_of(

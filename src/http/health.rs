@@ -20,7 +20,7 @@ pub(super) async fn ready(parts: Data<Parts>, context: RequestContext) -> HttpRe
     let stopping = parts.shutdown.is_requested();
     let failure = match stopping {
         true => Some(Failure::new(ErrorCode::ShuttingDown, "the daemon is stopping")),
-        false => reason_against(&status),
+        false => reason_against(&status, parts.actors.model.is_woken_by_requests()),
     };
     let mut response = match &failure {
         None => HttpResponse::Ok(),
@@ -44,13 +44,19 @@ pub(super) async fn ready(parts: Data<Parts>, context: RequestContext) -> HttpRe
 }
 
 /// Why a question could not be answered now.
-fn reason_against(status: &ModelStatus) -> Option<Failure> {
+fn reason_against(status: &ModelStatus, is_woken_by_requests: bool) -> Option<Failure> {
     let reason = || status.failure.as_ref().map_or("unknown reason", |failure| &failure.message);
     match status.state {
         ActorState::Ready | ActorState::Busy | ActorState::Degraded => None,
         ActorState::Starting | ActorState::Loading => {
             let wait = remaining_load_time(status.progress.as_ref());
             Some(Failure::new(ErrorCode::ModelLoading, "the model is still being loaded").retry_after(wait))
+        }
+        // A question brings it back, so it can be answered now.
+        ActorState::Unloaded if is_woken_by_requests => None,
+        ActorState::Unloaded => {
+            let away = || Failure::new(ErrorCode::ModelUnavailable, "the model is unloaded");
+            Some(status.failure.clone().unwrap_or_else(away))
         }
         ActorState::Restarting => {
             let message = format!("the engine is being restarted: {}", reason());
@@ -77,7 +83,7 @@ mod tests {
             engine_restarts: 0,
         };
         for state in [ActorState::Ready, ActorState::Busy, ActorState::Degraded] {
-            assert_eq!(reason_against(&with(state)), None);
+            assert_eq!(reason_against(&with(state), false), None);
         }
         for (state, code) in [
             (ActorState::Starting, ErrorCode::ModelLoading),
@@ -85,9 +91,11 @@ mod tests {
             (ActorState::Restarting, ErrorCode::Restarting),
             (ActorState::Down, ErrorCode::ModelUnavailable),
         ] {
-            assert_eq!(reason_against(&with(state)).unwrap().code, code);
+            assert_eq!(reason_against(&with(state), false).unwrap().code, code);
         }
-        let down = reason_against(&with(ActorState::Down)).unwrap();
+        assert_eq!(reason_against(&with(ActorState::Unloaded), true), None, "a question brings it back");
+        assert!(reason_against(&with(ActorState::Unloaded), false).is_some());
+        let down = reason_against(&with(ActorState::Down), false).unwrap();
         assert_eq!(down.message, "there is no model: no such directory");
     }
 }

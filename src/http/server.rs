@@ -3,7 +3,9 @@
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::listener::BoundSocket;
-use super::{batch, chat, compare, feedback, guard, health, metrics, peer, requests, sessions, status};
+use super::{
+    batch, chat, compare, feedback, guard, health, metrics, model, peer, requests, sessions, status,
+};
 use crate::batch::BatchService;
 use crate::chat::ChatService;
 use crate::config::{SharedSettings, TriedModel};
@@ -129,6 +131,8 @@ fn routes(config: &mut ServiceConfig) {
         .service(resource(routes::FEEDBACK).route(web::post().to(feedback::judge)))
         .service(resource(routes::COMPARE_STATS).route(web::get().to(compare::stats)))
         .service(resource(routes::STATUS).route(web::get().to(status::show)))
+        .service(resource(routes::MODEL_LOAD).route(web::post().to(model::load)))
+        .service(resource(routes::MODEL_UNLOAD).route(web::post().to(model::unload)))
         .service(resource(routes::METRICS).route(web::get().to(metrics::show)))
         .service(resource(routes::HEALTH).route(web::get().to(health::alive)))
         .service(resource(routes::READY).route(web::get().to(health::ready)))

@@ -78,6 +78,7 @@ fn model(parts: &Parts) -> ModelStatus {
         tried,
         progress: status.progress.as_ref().map(convert::load_progress),
         engine_pid: parts.actors.model.engine_process(),
+        memory_level: parts.actors.model.memory_level().as_str().to_owned(),
         error: status.failure.as_ref().map(error::detail),
     }
 }

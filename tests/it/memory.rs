@@ -98,3 +98,46 @@ fn the_tree_of_actors_is_shown() {
         assert!(shown.contains(told), "{told}: {shown}");
     }
 }
+
+#[test]
+fn an_idle_model_goes_looking_does_not_wake_it_and_a_question_does() {
+    let home = Home::new();
+    home.write_config("[model]\nkeep_alive = \"1s\"\n");
+    let daemon = Daemon::start(&home);
+    let state = || daemon.get("/api/status").expect(200).json()["model"]["state"].clone();
+    until("the idle model to go", || (state() == "unloaded").then_some(()));
+    for _ in 0..20 {
+        for path in ["/api/status", "/api/metrics", "/api/requests", "/health", "/ready"] {
+            daemon.get(path).expect(200);
+        }
+    }
+    assert_eq!(home.run(&["status"]).status.code(), Some(0));
+    assert_eq!(state(), "unloaded");
+    let answer = daemon.chat(&serde_json::json!({ "message": "hello", "max_tokens": 4 }));
+    assert_eq!(answer["model_used"], "boca-demo", "{answer}");
+    until("the model to go again", || (state() == "unloaded").then_some(()));
+}
+
+#[test]
+fn by_hand_the_model_goes_and_comes() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let state = || daemon.get("/api/status").expect(200).json()["model"]["state"].clone();
+    let unloaded = home.run(&["model", "unload"]);
+    assert_eq!(unloaded.status.code(), Some(0), "{}", stderr(&unloaded));
+    until("the model to go", || (state() == "unloaded").then_some(()));
+    let refused = daemon.post("/api/chat", &serde_json::json!({ "message": "hello" }));
+    let told = refused.expect_error(503, "model_unavailable", None);
+    assert!(told.contains("boca model load"), "{told}");
+    daemon.get("/ready").expect(503);
+    assert_eq!(
+        daemon.request("POST", "/api/model/unload", None).expect(200).json()["outcome"],
+        "already_unloaded"
+    );
+    let loaded = daemon.request("POST", "/api/model/load", None).expect(200).json();
+    assert_eq!(loaded["outcome"], "started", "{loaded}");
+    until("the model to come", || (state() == "ready").then_some(()));
+    let again = home.run(&["model", "load"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    daemon.chat(&serde_json::json!({ "message": "hello", "max_tokens": 4 }));
+}

@@ -9,4 +9,5 @@ mod failures;
 mod loading;
 mod overload;
 mod providers;
+mod residency;
 mod support;

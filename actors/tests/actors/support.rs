@@ -6,6 +6,7 @@ use boca_core::{
     GenerationEvent, GenerationSummary, LoadPhase, LoadProgress, Mode, ModelInfo, RequestId, Timings, Usage,
 };
 use boca_engine::checkpoint::CheckpointError;
+use boca_engine::memory::MemoryFacts;
 use boca_engine::{CancelToken, EngineError, GeneratorFactory, OneByOne, SoloModel};
 use futures_util::StreamExt;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -196,6 +197,8 @@ pub(crate) fn options(factory: GeneratorFactory) -> ActorsOptions {
     let at_once = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(5), jitter: 0.0 };
     options.supervision.engine.backoff = at_once;
     options.supervision.actors.backoff = at_once;
+    // Whatever else this machine is busy with.
+    options.memory.read = Arc::new(MemoryFacts::default);
     options
 }
 

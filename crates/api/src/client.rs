@@ -2,6 +2,7 @@
 //!
 //! Dropping a call, or an [`EventStream`], closes its connection, and that is how a generation is cancelled.
 
+use crate::ModelChangeResponse;
 use crate::client_error::ClientError;
 use crate::event_stream::EventStream;
 use crate::line_stream::LineStream;
@@ -146,6 +147,22 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn session(&self, id: &str) -> Result<Reply<SessionResponse>, ClientError> {
         self.get(&routes::session(id)).await
+    }
+
+    /// `POST /api/model/load`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn load_model(&self) -> Result<Reply<ModelChangeResponse>, ClientError> {
+        self.call(Method::POST, routes::MODEL_LOAD, None::<&()>, self.call_timeout).await
+    }
+
+    /// `POST /api/model/unload`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn unload_model(&self) -> Result<Reply<ModelChangeResponse>, ClientError> {
+        self.call(Method::POST, routes::MODEL_UNLOAD, None::<&()>, self.call_timeout).await
     }
 
     /// `POST /api/sessions`.

@@ -17,6 +17,7 @@ pub mod feedback;
 pub mod health;
 mod line_stream;
 pub mod metrics;
+pub mod model;
 pub mod providers;
 pub mod requests;
 pub mod routes;
@@ -41,6 +42,7 @@ pub use feedback::{FeedbackRequest, FeedbackResponse};
 pub use health::{HealthResponse, ReadyResponse};
 pub use line_stream::LineStream;
 pub use metrics::MetricsResponse;
+pub use model::ModelChangeResponse;
 pub use providers::{ProbeStatus, ProviderStatus};
 pub use requests::{CancelRequestResponse, RequestListResponse, RunningRequest};
 pub use sessions::{

@@ -33,6 +33,10 @@ pub const FEEDBACK: &str = "/api/feedback";
 pub const COMPARE_STATS: &str = "/api/compare/stats";
 /// Path of [`crate::status`].
 pub const STATUS: &str = "/api/status";
+/// Path that brings the weights of the [`crate::model`] into memory.
+pub const MODEL_LOAD: &str = "/api/model/load";
+/// Path that lets them go.
+pub const MODEL_UNLOAD: &str = "/api/model/unload";
 /// Path of [`crate::metrics`].
 pub const METRICS: &str = "/api/metrics";
 /// Path that answers as long as the daemon lives.
@@ -62,6 +66,8 @@ pub const ROUTES: &[Route] = &[
         path: STATUS,
         summary: "the daemon, its model, its providers, its actors and its store",
     },
+    Route { method: "POST", path: MODEL_LOAD, summary: "bring the model's weights into memory" },
+    Route { method: "POST", path: MODEL_UNLOAD, summary: "let the model's weights go once nothing runs" },
     Route { method: "GET", path: METRICS, summary: "counters and percentiles" },
     Route { method: "GET", path: HEALTH, summary: "whether the daemon is alive" },
     Route { method: "GET", path: READY, summary: "whether a question can be answered now" },

@@ -51,7 +51,7 @@ pub struct StatusResponse {
 /// The model on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelStatus {
-    /// `starting`, `loading`, `ready`, `busy`, `degraded`, `restarting`, `down` or `disabled`.
+    /// `starting`, `loading`, `ready`, `busy`, `degraded`, `restarting`, `down`, `unloaded` or `disabled`.
     pub state: String,
     /// What is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,9 @@ pub struct ModelStatus {
     /// The process that the engine lives in; absent while there is none, and when it lives in the daemon itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_pid: Option<u32>,
+    /// How short memory is: `normal`, `soft` (no new requests) or `hard` (the weights go).
+    #[serde(default)]
+    pub memory_level: String,
     /// Why there is no model, or why it was restarted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,

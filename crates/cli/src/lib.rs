@@ -22,7 +22,7 @@ mod table;
 
 pub use commands::{
     BatchArgs, BenchCommand, BenchFusionArgs, ChatArgs, ClientCommand, CompareArgs, CompareCommand,
-    FeedbackArgs, SessionsCommand, StatusArgs, StopArgs,
+    FeedbackArgs, ModelChangeArgs, SessionsCommand, StatusArgs, StopArgs,
 };
 pub use context::{ClientContext, DaemonCommand};
 pub use exit::Exit;

@@ -21,6 +21,8 @@ pub enum ActorState {
     Restarting,
     /// Will not come back without a change from outside (bad model path, restart limit spent).
     Down,
+    /// Holds no weights now, and comes back when somebody asks or the reason is gone.
+    Unloaded,
     /// Switched off by the configuration.
     Disabled,
 }
@@ -41,6 +43,7 @@ impl ActorState {
             Self::Degraded => "degraded",
             Self::Restarting => "restarting",
             Self::Down => "down",
+            Self::Unloaded => "unloaded",
             Self::Disabled => "disabled",
         }
     }

@@ -70,6 +70,9 @@ pub trait Generator {
     /// deadline after the first token, ends well, with what it has; its summary says so.
     fn step(&mut self, report: ReportSink<'_>);
 
+    /// Frees what is kept only to make later requests quicker. Nothing under way is touched.
+    fn give_up_cache(&mut self) {}
+
     /// Answers one request to its end, and whatever else is under way beside it as far as it comes.
     ///
     /// # Errors

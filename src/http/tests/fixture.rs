@@ -55,6 +55,7 @@ pub(super) fn settings(directory: &Path) -> Settings {
             prefix_cache_disk_bytes: 0,
             kv_precision: boca_core::KvPrecision::default(),
             kv_limit_bytes: None,
+            keep_alive: None,
             loop_guard: true,
             home: EngineHome::Thread,
             stuck_after: Duration::from_secs(600),

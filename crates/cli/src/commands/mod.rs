@@ -6,6 +6,7 @@ mod chat;
 mod compare;
 mod everyone;
 mod feedback;
+mod model;
 mod sessions;
 mod status;
 mod stop;
@@ -16,6 +17,7 @@ pub use bench::{BenchCommand, BenchFusionArgs};
 pub use chat::ChatArgs;
 pub use compare::{CompareArgs, CompareCommand};
 pub use feedback::FeedbackArgs;
+pub use model::ModelChangeArgs;
 pub use sessions::SessionsCommand;
 pub use status::StatusArgs;
 pub use stop::StopArgs;
@@ -40,6 +42,9 @@ pub enum ClientCommand {
     /// Measure on your own questions; the binary, which has more to measure, parses the line itself
     #[command(skip)]
     Bench(BenchCommand),
+    /// Load or unload the weights; parsed by the binary, like the line above
+    #[command(skip)]
+    Model(ModelChangeArgs),
     /// Stop the running daemon
     Stop(StopArgs),
     /// Show the running daemon, its model and its parts
@@ -62,6 +67,7 @@ pub(crate) async fn run(
         ClientCommand::Batch(args) => batch::run(&args, context, console, interrupts).await,
         ClientCommand::Feedback(args) => unless(interrupts, feedback::run(&args, context, console)).await,
         ClientCommand::Bench(command) => bench::run(command, context, console, interrupts).await,
+        ClientCommand::Model(args) => unless(interrupts, model::run(&args, context, console)).await,
         ClientCommand::Stop(args) => stop::run(&args, context, console, interrupts).await,
         ClientCommand::Status(args) => unless(interrupts, status::run(&args, context, console)).await,
         ClientCommand::Sessions(command) => {

@@ -305,6 +305,12 @@ impl Engine {
 }
 
 impl Generator for Engine {
+    fn give_up_cache(&mut self) {
+        if self.make_room() {
+            tracing::info!("what was kept of prompts is given up");
+        }
+    }
+
     fn info(&self) -> &ModelInfo {
         &self.config.info
     }
