@@ -116,7 +116,7 @@ fn what_is_no_batch_is_refused() {
 
 #[test]
 fn a_cancelled_batch_frees_the_engine_and_tells_every_reader() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config(ONE_AT_A_TIME);
     let daemon = Daemon::start(&home);
     submit(&daemon, "?id=long", &ndjson(&[endless_line("a"), endless_line("b")])).expect(202);
@@ -137,7 +137,7 @@ fn a_cancelled_batch_frees_the_engine_and_tells_every_reader() {
 
 #[test]
 fn people_do_not_wait_for_a_batch() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config(ONE_AT_A_TIME);
     let daemon = Daemon::start(&home);
     submit(&daemon, "?id=long", &ndjson(&[endless_line("a"), short_line(2)])).expect(202);

@@ -13,7 +13,7 @@ fn until_free(daemon: &Daemon) {
 
 #[test]
 fn each_cause_is_counted_and_frees_the_only_place() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config("[model]\nmax_running = 1\n");
     let daemon = Daemon::start(&home);
     let begin = |body: &Value| {

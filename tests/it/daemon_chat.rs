@@ -145,7 +145,7 @@ fn requests_running(daemon: &Daemon) -> usize {
 
 #[test]
 fn hanging_up_cancels_the_generation() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     let daemon = Daemon::start(&home);
     let mut stream = EventStream::open(&daemon, &endless("Tell me everything."));
     stream.read_until("token");
@@ -159,7 +159,7 @@ fn hanging_up_cancels_the_generation() {
 
 #[test]
 fn a_request_can_be_cancelled_by_its_id() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     let daemon = Daemon::start(&home);
     let mut stream = EventStream::open(&daemon, &endless("Tell me everything."));
     let id = stream.read_until("started")["request_id"].as_str().unwrap().to_owned();
@@ -242,7 +242,7 @@ fn text_that_spells_a_special_token_is_plain_text() {
 
 #[test]
 fn a_deadline_ends_an_answer_with_what_there_is() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     let daemon = Daemon::start(&home);
     let mut stream =
         EventStream::open(&daemon, &with(endless("Tell me everything."), json!({ "deadline_ms": 1500 })));
@@ -255,7 +255,7 @@ fn a_deadline_ends_an_answer_with_what_there_is() {
 
 #[test]
 fn answers_are_written_at_the_same_time_and_none_shows_its_company() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     let daemon = Daemon::start(&home);
     let asked = |question: &str| with(greedy(question), json!({ "max_tokens": 60, "thinking": false }));
     let questions = ["How do I stop the daemon?", "What can you do?", "Where are conversations kept?"];

@@ -162,7 +162,7 @@ fn a_client_that_is_slow_with_its_body_is_told_so() {
 
 #[test]
 fn a_full_house_is_said_and_health_still_answers() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config("[daemon]\nmax_concurrent_requests = 1\n");
     let daemon = Daemon::start(&home);
     let mut stream = EventStream::open(&daemon, &endless("Tell me everything."));
@@ -180,7 +180,7 @@ fn a_full_house_is_said_and_health_still_answers() {
 
 #[test]
 fn a_full_queue_is_a_429_and_never_a_wait() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config("[model]\nmax_running = 1\nqueue_limit = 1\n");
     let daemon = Daemon::start(&home);
     let mut running = EventStream::open(&daemon, &endless("Tell me everything."));

@@ -119,8 +119,8 @@ fn a_stale_socket_is_replaced_and_nothing_else_is() {
 
 #[test]
 fn a_stop_lets_the_running_answer_end() {
-    let home = Home::new();
-    home.write_config("[daemon]\ndrain_grace = \"10m\"\n[model]\nloop_guard = false\n");
+    let home = Home::of_endless_answers();
+    home.write_config("[daemon]\ndrain_grace = \"10m\"\n");
     let daemon = Daemon::start(&home);
     let mut stream =
         EventStream::open(&daemon, &with(endless("Tell me something."), json!({ "max_tokens": 1500 })));
@@ -148,7 +148,7 @@ fn a_stop_lets_the_running_answer_end() {
 
 #[test]
 fn the_grace_of_a_stop_is_bounded() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config("[daemon]\ndrain_grace = \"0s\"\n");
     let daemon = Daemon::start(&home);
     let mut stream = EventStream::open(&daemon, &endless("Tell me everything."));
@@ -175,7 +175,7 @@ fn ctrl_c_stops_like_sigterm() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config("[daemon]\ndrain_grace = \"1h\"\n");
     let daemon = Daemon::start(&home);
     // More work than the grace of a patient person.

@@ -81,7 +81,7 @@ fn it_has_the_weights_and_nothing_that_is_not_its_own() {
 
 #[test]
 fn a_daemon_that_is_killed_leaves_no_engine_behind() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     let daemon = Daemon::start(&home);
     let mut stream = EventStream::open(&daemon, &local(endless("Count.")));
     stream.read_until("token");
@@ -92,7 +92,7 @@ fn a_daemon_that_is_killed_leaves_no_engine_behind() {
 
 #[test]
 fn a_stop_that_all_processes_are_told_lets_answers_finish() {
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     let daemon = Daemon::start(&home);
     let mut stream =
         EventStream::open(&daemon, &with(local(endless("Count.")), json!({ "max_tokens": 300 })));
@@ -187,7 +187,7 @@ fn keep_asking(daemon: &Daemon, client: usize, n_answered: &AtomicUsize, is_over
 #[test]
 fn a_hundred_lost_engines_cost_half_answers_and_nothing_else() {
     const ROUNDS: usize = 100;
-    let home = Home::new();
+    let home = Home::of_endless_answers();
     home.write_config(&format!("{RESTLESS}[model]\nqueue_limit = 64\n"));
     let daemon = Daemon::start(&home);
     let (is_over, n_answered) = (AtomicBool::new(false), AtomicUsize::new(0));

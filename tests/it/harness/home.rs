@@ -32,6 +32,14 @@ impl Home {
         self.path("run/boca/boca.sock")
     }
 
+    /// A home whose model may repeat itself for as long as it likes, whatever else the config says.
+    pub(crate) fn of_endless_answers() -> Self {
+        let home = Self::new();
+        let drop_in = home.config_file().with_extension("toml.d").join("endless.toml");
+        home.write(&drop_in, "[model]\nloop_guard = false\n");
+        home
+    }
+
     /// Where the config file is looked for.
     pub(crate) fn config_file(&self) -> PathBuf {
         if cfg!(target_os = "macos") {
