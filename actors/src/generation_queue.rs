@@ -261,18 +261,15 @@ impl GenerationQueue {
         let takes_any = failure.code.retry() == Retry::Safe && state.refusal.is_none();
         // Backwards, so that they wait in the order in which they ran.
         for mut running in state.take_all_of(epoch, Instant::now()).into_iter().rev() {
-            let channel = Arc::clone(&running.entry.channel);
             if running.makes_room {
                 state.waiting.put_back(running.entry);
             } else if running.told_to_end.is_some() {
                 // It was about to end; that its engine ended first makes no failure of it.
-                running.held_back.into_iter().flatten().for_each(|event| channel.push(event));
-                channel
-                    .finish(Err(running.reason_to_end.unwrap_or_else(cancelled_while_its_engine_was_lost)));
+                running.finish(Err(cancelled_while_its_engine_was_lost()));
             } else if takes_any && running.entry.may_try_again() {
                 state.waiting.put_back(running.entry);
             } else {
-                channel.finish(Err(failure.clone()));
+                running.entry.channel.finish(Err(failure.clone()));
             }
         }
         self.pump(state);
@@ -307,13 +304,7 @@ impl GenerationQueue {
             }
             let spent = state.service_time.spent(running.share, now);
             state.service_time.add(running.entry.request.priority, spent);
-            let channel = &running.entry.channel;
-            running.held_back.into_iter().flatten().for_each(|event| channel.push(event));
-            channel.finish(match (end, running.reason_to_end) {
-                // The engine had not begun, and knows only that it was told not to.
-                (Err(failure), Some(reason)) if failure.code == ErrorCode::Cancelled => Err(reason),
-                (end, _) => end,
-            });
+            running.finish(end);
         }
         self.pump(state);
     }

@@ -79,8 +79,6 @@ pub(crate) struct ModelActor {
     history: RestartHistory,
     /// The next start, while the pause before it lasts.
     next_start: Option<SpawnHandle>,
-    /// When the next request may try again; `None` when the model is not down for its many failures.
-    next_probe: Option<Instant>,
     /// The engine was started to try whether it has recovered.
     is_probe: bool,
     is_draining: bool,
@@ -117,7 +115,6 @@ impl ModelActor {
             memory,
             history: RestartHistory::default(),
             next_start: None,
-            next_probe: None,
             is_probe: false,
             is_draining: false,
             is_stopping: false,
@@ -260,7 +257,7 @@ impl ModelActor {
             Some((failure, true)) => self.restart_engine(failure.clone(), ran_for, ctx),
             Some((failure, false)) => {
                 tracing::error!(reason = failure.message, "the model cannot be loaded");
-                self.go_down(Failure { code: ErrorCode::ModelUnavailable, ..failure.clone() });
+                self.go_down(Failure { code: ErrorCode::ModelUnavailable, ..failure.clone() }, None);
             }
         }
     }
@@ -284,27 +281,23 @@ impl ModelActor {
                 self.shared.status.restarting(failure, Instant::now() + after);
                 self.next_start = Some(ctx.run_later(after, Self::start_engine));
             }
-            Decision::Stop => self.go_down(failure),
+            Decision::Stop => self.go_down(failure, None),
             Decision::GiveUp if self.shared.hosting.shares_the_process() => self.give_up(failure, ctx),
             Decision::GiveUp => {
                 let every = self.shared.probe_every;
                 let message = format!("the engine failed again and again: {}", failure.message);
                 tracing::error!(reason = failure.message, probe_every = ?every, "the model is down");
-                let at = Instant::now() + every;
-                self.next_probe = Some(at);
                 let failure = Failure::new(ErrorCode::Restarting, message).retry_after(every);
-                self.shared.status.down_until_tried(failure.clone(), at);
-                self.refuse_all(failure);
+                self.go_down(failure, Some(Instant::now() + every));
             }
         }
     }
 
     /// Starts an engine for the request that has come, if the model is down and it is time to try again.
     fn probe_if_due(&mut self, ctx: &mut Context<Self>) {
-        let is_due = self.next_probe.is_some_and(|at| Instant::now() >= at);
+        let is_due = self.shared.status.is_worth_a_try(Instant::now());
         if is_due && self.engine.is_none() && !self.is_draining && !self.is_stopping {
             tracing::info!("a request tries whether the engine has recovered");
-            self.next_probe = None;
             self.is_probe = true;
             self.shared.queue.welcome_one();
             self.start_engine(ctx);
@@ -316,16 +309,16 @@ impl ModelActor {
         self.is_draining || self.is_stopping
     }
 
-    /// Stays up without a model until someone asks for a reload.
-    fn go_down(&self, failure: Failure) {
-        self.shared.status.down(failure.clone());
+    /// Stays up without a model until someone asks for a reload, or a request tries it at `next_try`.
+    fn go_down(&self, failure: Failure, next_try: Option<Instant>) {
+        self.shared.status.down(failure.clone(), next_try);
         self.refuse_all(failure);
     }
 
     /// Ends the actor for an error that only a new process may mend.
     fn give_up(&mut self, failure: Failure, ctx: &mut Context<Self>) {
         self.exit.give_up(failure.message.clone());
-        self.go_down(failure);
+        self.go_down(failure, None);
         ctx.stop();
     }
 
@@ -345,7 +338,7 @@ impl ModelActor {
         if let Some(next_start) = self.next_start.take() {
             ctx.cancel_future(next_start);
         }
-        (self.next_probe, self.is_probe) = (None, false);
+        self.is_probe = false;
         self.shared.queue.welcome();
         self.start_engine(ctx);
         Ok(ReloadOutcome::Started)

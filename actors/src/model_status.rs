@@ -111,22 +111,13 @@ impl StatusCell {
         });
     }
 
-    pub(crate) fn down(&self, failure: Failure) {
+    /// Down; from `next_try` on, where there is one, a request may try whether that has changed.
+    pub(crate) fn down(&self, failure: Failure, next_try: Option<Instant>) {
         self.change(|published| {
             published.status.state = ActorState::Down;
             published.status.progress = None;
             published.status.failure = Some(failure);
-            published.next_start = None;
-        });
-    }
-
-    /// Down, but from `at` on a request may try whether that has changed.
-    pub(crate) fn down_until_tried(&self, failure: Failure, at: Instant) {
-        self.change(|published| {
-            published.status.state = ActorState::Down;
-            published.status.progress = None;
-            published.status.failure = Some(failure);
-            published.next_start = Some(at);
+            published.next_start = next_try;
         });
     }
 

@@ -2,10 +2,10 @@
 
 use crate::engine_host::{EngineCommand, EngineHost};
 use crate::fair_order::FairOrder;
-use crate::generation_channel::GenerationChannel;
+use crate::generation_channel::{GenerationChannel, GenerationEnd};
 use crate::generation_queue::{Epoch, Ticket};
 use crate::service_time::{ServiceTime, Share, advice, guess};
-use boca_core::{Failure, GenerateRequest, GenerationEvent, Priority, RequestId};
+use boca_core::{ErrorCode, Failure, GenerateRequest, GenerationEvent, Priority, RequestId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -165,6 +165,17 @@ impl Waiting {
 impl Running {
     pub(crate) fn id(&self) -> &RequestId {
         &self.entry.request.id
+    }
+
+    /// Gives out what was held back, and the end.
+    pub(crate) fn finish(self, end: GenerationEnd) {
+        let channel = &self.entry.channel;
+        self.held_back.into_iter().flatten().for_each(|event| channel.push(event));
+        channel.finish(match (end, self.reason_to_end) {
+            // The engine had not begun, or was lost, and all that is known is that it was told not to go on.
+            (Err(failure), Some(reason)) if failure.code == ErrorCode::Cancelled => Err(reason),
+            (end, _) => end,
+        });
     }
 
     fn is_background(&self) -> bool {

@@ -71,12 +71,12 @@ impl PromptMaker {
         let each = requests.len().div_ceil(n_threads);
         let prepare = |part: &[GenerateRequest]| part.iter().map(|request| self.prepare(request)).collect();
         std::thread::scope(|scope| {
-            let start = |part: &'_ [GenerateRequest]| {
+            let parts = requests.chunks(each).map(|part| {
                 let thread = std::thread::Builder::new().stack_size(crate::TEXT_STACK_BYTES);
-                let part = part.to_vec();
-                thread.spawn_scoped(scope, move || prepare(&part))
-            };
-            let threads: Vec<_> = requests.chunks(each).map(|part| (part, start(part))).collect();
+                (part, thread.spawn_scoped(scope, move || prepare(part)))
+            });
+            // All of them at work before the first is waited for.
+            let threads: Vec<_> = parts.collect();
             let finish = |(part, thread): (&[GenerateRequest], std::io::Result<_>)| -> Vec<_> {
                 match thread {
                     Ok(thread) => std::thread::ScopedJoinHandle::join(thread)
