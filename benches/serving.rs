@@ -27,6 +27,8 @@ const QUESTIONS: [&str; 8] = [
 /// Generated tokens that one measurement of throughput takes.
 const MEASURED_TOKENS: u32 = 1500;
 const ROUNDS: usize = 15;
+/// With a large model a measurement ends after this time, with as much as it has.
+const LONGEST: Duration = Duration::from_secs(60);
 
 fn main() {
     let source = std::env::var_os("BOCA_BENCH_MODEL")
@@ -49,6 +51,11 @@ fn main() {
     cancellation(engine.as_mut());
     drop(engine);
     first_token(&model);
+}
+
+/// The numbers of the rounds, as many as there is time for.
+fn rounds(begun: Instant) -> impl Iterator<Item = usize> {
+    (0..ROUNDS).take_while(move |round| *round == 0 || begun.elapsed() < LONGEST)
 }
 
 fn asking(id: usize, question: String, max_tokens: u32) -> GenerateRequest {
@@ -114,7 +121,7 @@ fn throughput(engine: &mut dyn Generator) {
     for n_streams in [1, 2, 4, 8] {
         let mut n_begun = 0;
         let (mut n_tokens, began) = (0, Instant::now());
-        while n_tokens < MEASURED_TOKENS {
+        while n_tokens < MEASURED_TOKENS && (n_tokens == 0 || began.elapsed() < LONGEST) {
             while engine.n_running() < n_streams {
                 let question = QUESTIONS[n_begun % QUESTIONS.len()].to_owned();
                 begin(engine, &asking(n_begun, question, 64));
@@ -176,7 +183,8 @@ fn gaps(engine: &mut dyn Generator, prompts: &PromptMaker, ends: &[u32]) {
     let n_words = (context * 2 / 5).min(20_000);
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let mut ratios = Vec::new();
-    for round in 0..ROUNDS {
+    let begun = Instant::now();
+    for round in rounds(begun) {
         let mut endless = asking(2 * round, "Tell me everything.".into(), context as u32 / 3);
         endless.sampling.logit_bias = Some(ends.iter().map(|end| (*end, -100.0)).collect());
         let cancel = begin(engine, &endless);
@@ -190,6 +198,12 @@ fn gaps(engine: &mut dyn Generator, prompts: &PromptMaker, ends: &[u32]) {
         let began = Instant::now();
         begin(engine, &long);
         let with = gaps_until(engine, 2, usize::MAX, began);
+        if std::env::var_os("DIAG").is_some() {
+            let mut o: Vec<_> = with.iter().enumerate().map(|(i, g)| (*g, i)).collect();
+            o.sort();
+            o.reverse();
+            eprintln!("{} {:?}", with.len(), &o[..4]);
+        }
         let after = gaps_until(engine, 1, with.len(), Instant::now());
         let usual: Vec<Duration> = before.into_iter().chain(after).collect();
         ratios.push((Gaps::of(usual.clone()), Gaps::of(with.clone())));
@@ -207,7 +221,8 @@ fn gaps(engine: &mut dyn Generator, prompts: &PromptMaker, ends: &[u32]) {
     };
     let rows = [row("alone", &usual), row("beside a prompt", &Gaps::of(beside))];
     let title = format!(
-        "the gap between tokens while a prompt of about {n_words} tokens is read; × is by the usual median ({ROUNDS} rounds)"
+        "the gap between tokens while a prompt of about {n_words} tokens is read; × is by the usual median ({} rounds)",
+        ratios.len()
     );
     print_table(&title, &["stream", "gaps", "median", "×", "p99", "×", "slowest", "×"], &rows);
     let of_rounds = |pick: &dyn Fn(&Gaps, &Gaps) -> f64| {
@@ -243,7 +258,7 @@ fn cancellation(engine: &mut dyn Generator) {
     for (name, n_words) in [("while it writes", 4), ("while its prompt is read", 1500)] {
         let mut times = Vec::new();
         let mut steps = Vec::new();
-        for round in 0..ROUNDS {
+        for round in rounds(Instant::now()) {
             let cancel = begin(engine, &asking(round, long_question(round, n_words), 64));
             for _ in 0..2 {
                 let began = Instant::now();
@@ -274,7 +289,7 @@ fn first_token(model: &dyn Fn(u64, Option<PrefixCacheDisk>) -> Box<dyn Generator
         };
         let mut engine = model(cache_bytes, disk());
         let (mut times, mut cached, mut computed) = (Vec::new(), 0, 0);
-        for round in 0..ROUNDS {
+        for round in rounds(Instant::now()) {
             let mut request = asking(round, long_question(round, 1500), 1);
             begin(engine.as_mut(), &request);
             run_out(engine.as_mut());

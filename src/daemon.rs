@@ -290,6 +290,7 @@ async fn drain(running: Running, grace: Duration) -> Result<(), DaemonError> {
     tracing::info!(grace_ms = grace.as_millis() as u64, "draining");
     let Running { actors, chat, batches, server, socket, store } = running;
     batches.stop();
+    chat.stop_idle_work();
     let report = actors.drain(grace).await;
     if report.cancelled > 0 {
         tracing::warn!(count = report.cancelled, "questions were cancelled because the grace time was over");

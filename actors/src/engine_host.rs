@@ -1,9 +1,9 @@
 //! What an engine's host is told and what it reports.
 //!
 //! Plain serialisable messages, because a host may be a thread ([`crate::engine_thread`]) or a child process
-//! ([`crate::engine_process`]): a device fault can abort the process that it hits. A host runs as many generations at once as its engine takes, and
-//! begins them in the order in which they were sent; waiting is done in [`crate::generation_queue`], where a request can
-//! still be taken back.
+//! ([`crate::engine_process`]): a device fault can abort the process that it hits. A host runs as
+//! many generations at once as its engine takes, and begins them in the order in which they were sent; waiting is done in
+//! [`crate::generation_queue`], where a request can still be taken back.
 
 use boca_core::{
     ErrorCode, Failure, GenerateRequest, GenerationEvent, GenerationSummary, GeneratorLoad, LoadProgress,
@@ -11,6 +11,7 @@ use boca_core::{
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an engine's host is told.
@@ -106,7 +107,7 @@ pub(crate) struct Pulse {
 }
 
 /// Takes the events of one engine. Called on a thread of the engine's, so it must be quick.
-pub(crate) type EventSink = Box<dyn Fn(EngineEvent) + Send>;
+pub(crate) type EventSink = Arc<dyn Fn(EngineEvent) + Send + Sync>;
 
 /// Where commands for one engine go. Events come back through the function that the host was started with.
 pub(crate) trait EngineHost: fmt::Debug + Send + Sync {
@@ -160,6 +161,7 @@ mod tests {
             priority: boca_core::Priority::Background,
             is_read_whole: true,
             fairness_key: "s1".into(),
+            context: Default::default(),
             prepared: Some(PreparedPrompt {
                 ids: vec![7],
                 n_answer: 0,

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Where engines live.
 #[derive(Clone)]
@@ -45,8 +46,8 @@ impl EngineHosting {
         matches!(self, Self::Thread(_))
     }
 
-    /// A place for an engine, and what starts the engine there.
-    pub(crate) fn place(&self) -> (Arc<dyn EngineHost>, StartEngine) {
+    /// A place for an engine, and what starts the engine there. What a process says is read on `runtime`.
+    pub(crate) fn place(&self, runtime: &Handle) -> (Arc<dyn EngineHost>, StartEngine) {
         match self {
             Self::Thread(factory) => {
                 let (host, factory) = (Arc::new(EngineThread::default()), Arc::clone(factory));
@@ -55,7 +56,8 @@ impl EngineHosting {
             Self::Process { worker, beat_patience, step_patience, stop_patience } => {
                 let patience =
                     ProcessPatience { beat: *beat_patience, step: *step_patience, stop: *stop_patience };
-                let (host, worker) = (Arc::new(EngineProcess::new(patience)), worker.clone());
+                let (host, worker) =
+                    (Arc::new(EngineProcess::new(patience, runtime.clone())), worker.clone());
                 (host.clone(), Box::new(move |turn, sink| host.start(worker, turn, sink)))
             }
         }

@@ -29,6 +29,7 @@ mod memory_level;
 mod messages;
 mod metrics;
 mod model;
+mod model_context;
 mod model_handle;
 mod model_memory;
 mod model_residency;
@@ -216,6 +217,7 @@ pub fn start(options: ActorsOptions) -> Actors {
     let queue = GenerationQueue::new(settings, Arc::clone(&status));
     let shared = Arc::new(ModelShared {
         hosting: engine,
+        runtime: tokio::runtime::Handle::current(),
         queue,
         prompts: PromptDesk::new(prompts),
         status,

@@ -29,6 +29,7 @@ use boca_core::{ActorState, ErrorCode, Failure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// How often the actor looks whether its engine still obeys.
@@ -38,6 +39,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct ModelShared {
     /// Where engines live.
     pub(crate) hosting: EngineHosting,
+    /// Where answers are read, and what an engine process says: no token needs to wake a second thread.
+    pub(crate) runtime: Handle,
     /// Accepted requests.
     pub(crate) queue: GenerationQueue,
     /// Makes prompts before requests are queued.
@@ -232,7 +235,7 @@ impl ModelActor {
         self.next_start = None;
         self.shared.status.starting();
         self.shared.prompts.open();
-        let (host, start) = self.shared.hosting.place();
+        let (host, start) = self.shared.hosting.place(&self.shared.runtime);
         let queue = self.shared.queue.clone();
         // Before its first event.
         queue.engine_starts(epoch, Arc::clone(&host));
@@ -362,7 +365,7 @@ impl ModelActor {
 
 /// Takes the events of one engine, on that engine's thread.
 fn event_sink(epoch: Epoch, shared: Arc<ModelShared>, ends: Arc<watch::Sender<Ended>>) -> EventSink {
-    Box::new(move |event| {
+    Arc::new(move |event| {
         let is_newest = shared.newest_epoch.load(Ordering::Acquire) == epoch.0;
         let ModelShared { status, queue, .. } = &*shared;
         match event {

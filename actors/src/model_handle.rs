@@ -9,8 +9,11 @@ use crate::messages::{
     Cancel, Drain, DrainReport, Generate, Load, Observe, Reload, ReloadOutcome, Unload, UnloadOutcome,
 };
 use crate::model::{ModelActor, ModelShared};
+use crate::model_context::Fitted;
 use crate::model_status::{ModelObservation, ModelStatus};
-use boca_core::{ActorState, EngineLoad, ErrorCode, Failure, GenerateRequest, GeneratorLoad, RequestId};
+use boca_core::{
+    ActorState, ContextCut, EngineLoad, ErrorCode, Failure, GenerateRequest, GeneratorLoad, RequestId,
+};
 use boca_engine::PromptMaker;
 use std::fmt;
 use std::sync::Arc;
@@ -161,15 +164,29 @@ impl ModelHandle {
         self.shared.prompts.maker(deadline).await
     }
 
-    /// Makes the prompt, and queues the generation.
+    /// Makes the prompt, and queues the generation. What the conversation had to be cut by comes with it.
     pub(crate) async fn generate(
         &self,
         request: GenerateRequest,
         accepted_at: Instant,
         deadline: Instant,
+    ) -> Result<(Option<ContextCut>, GenerationStream), Failure> {
+        let Fitted { request, cut } = self.fit(request, deadline).await?;
+        Ok((cut, self.queue_up(request, accepted_at, deadline).await?))
+    }
+
+    /// Queues a generation.
+    pub(crate) async fn queue_up(
+        &self,
+        request: GenerateRequest,
+        accepted_at: Instant,
+        deadline: Instant,
     ) -> Result<GenerationStream, Failure> {
-        let request = self.shared.prompts.prepare(request, deadline).await?;
         self.actor.call(Generate { request, accepted_at }, deadline).await?
+    }
+
+    pub(crate) fn shared(&self) -> &ModelShared {
+        &self.shared
     }
 
     /// How busy the engine is, from the queue and the service time measured so far, and what the system says of its

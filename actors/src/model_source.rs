@@ -4,10 +4,11 @@ use crate::model_handle::ModelHandle;
 use crate::source::{Source, SourceStream};
 use boca_core::fusion::SourceFacts;
 use boca_core::{
-    ActorState, Availability, EngineLoad, Failure, GenerateRequest, MicroUsd, ProviderKind, RequestId, Usage,
+    ActorState, Availability, EngineLoad, Failure, GenerateRequest, GenerationEvent, GenerationUpdate,
+    MicroUsd, ProviderKind, RequestId, Usage,
 };
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use std::time::Instant;
 
 /// The name of the model of this machine among the providers.
@@ -65,8 +66,9 @@ impl Source for ModelHandle {
     ) -> BoxFuture<'static, Result<SourceStream, Failure>> {
         let model = self.clone();
         async move {
-            let stream = model.generate(request, arrived, deadline).await?;
-            Ok(Box::pin(stream) as SourceStream)
+            let (cut, stream) = model.generate(request, arrived, deadline).await?;
+            let cut = cut.map(|cut| Ok(GenerationUpdate::Event(GenerationEvent::ContextCut(Box::new(cut)))));
+            Ok(Box::pin(futures_util::stream::iter(cut).chain(stream)) as SourceStream)
         }
         .boxed()
     }

@@ -152,6 +152,7 @@ pub(super) fn ask(
             thinking_budget_tokens: line.thinking_budget_tokens,
         },
         stop: line.stop.clone().map(|stop| stop.0).unwrap_or_default(),
+        context_policy: line.context_policy.clone(),
         deadline: line.deadline_ms.map(Duration::from_millis),
         priority: Priority::Background,
         is_read_whole: true,

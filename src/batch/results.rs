@@ -1,7 +1,7 @@
 //! What became of a line, as its reader gets it.
 
 use super::line::StoredLine;
-use crate::http::{wire_error, wire_usage};
+use crate::http::{wire_context_cut, wire_error, wire_usage};
 use boca_api::BatchResult as Wire;
 use boca_core::{Answer, Failure};
 use boca_store::BatchResult;
@@ -15,6 +15,7 @@ pub(super) fn of_answer(line: &StoredLine, answer: &Answer) -> BatchResult {
         model_used: Some(answer.model_used.clone()),
         finish_reason: Some(answer.finish_reason.as_str().to_owned()),
         usage: Some(wire_usage(&answer.usage)),
+        context_cut: answer.sources.iter().find_map(|s| s.context_cut.as_deref()).map(wire_context_cut),
         error: None,
     };
     BatchResult { text: text_of(&wire), is_error: false }

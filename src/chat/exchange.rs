@@ -12,10 +12,10 @@ use super::session_locks::SessionGuard;
 use crate::config::Settings;
 use boca_actors::AnswerStream;
 use boca_core::{
-    Answer, AnswerEvent, Ask, ErrorCode, Failure, GenerateRequest, Mode, RequestId, Role, SessionId,
-    SourceTrace,
+    Answer, AnswerEvent, Ask, ContextPlan, ContextPolicy, ErrorCode, Failure, GenerateRequest, Mode,
+    RequestId, Role, SessionId, SourceTrace,
 };
-use boca_store::{Message, NewSession, SessionSettings, StoreError, StoredMessage};
+use boca_store::{Message, NewSession, Session, SessionSettings, StoreError, StoredMessage};
 use futures_util::StreamExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,15 +112,20 @@ impl Run {
     async fn answer(&mut self) -> Result<Reply, Failure> {
         let session = self.wait_for_session().await?;
         let asked_unix_ms = now_unix_ms();
-        let (session_settings, history) = self.load().await?;
+        let (stored, history) = self.load().await?;
+        let session_settings = stored.as_ref().map(|session| session.settings.clone()).unwrap_or_default();
         let merged = merge(&self.question, &session_settings, &self.settings.chat);
         let is_private = merged.private;
         self.registration.update(|exchange| exchange.private = is_private);
-        let ask = self.ask(merged, history);
+        let ask = self.ask(merged, stored, history);
+        let asked = (ask.generate.context.policy == ContextPolicy::Summarise).then(|| ask.generate.clone());
         let stream = self.service.synthesizer.ask(ask, self.deadline).await?;
         self.tell(ExchangeEvent::Accepted).await;
         let outcome = self.follow(stream).await;
         let reply = self.store(outcome, is_private, asked_unix_ms).await;
+        if let (Some(asked), Ok(reply)) = (asked, &reply) {
+            self.service.summarise_ahead(&self.session_id, asked, &reply.answer);
+        }
         drop(session);
         reply
     }
@@ -140,16 +145,20 @@ impl Run {
         }
     }
 
-    async fn load(&self) -> Result<(SessionSettings, Vec<StoredMessage>), Failure> {
+    async fn load(&self) -> Result<(Option<Session>, Vec<StoredMessage>), Failure> {
         let store = &self.service.store;
         match store.session(&self.session_id).await {
-            Ok(session) => Ok((session.settings, store.messages(&self.session_id).await?)),
-            Err(StoreError::SessionNotFound(_)) => Ok((SessionSettings::default(), Vec::new())),
+            Ok(session) => Ok((Some(session), store.messages(&self.session_id).await?)),
+            Err(StoreError::SessionNotFound(_)) => Ok((None, Vec::new())),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn ask(&self, merged: Merged, history: Vec<StoredMessage>) -> Ask {
+    fn ask(&self, merged: Merged, session: Option<Session>, history: Vec<StoredMessage>) -> Ask {
+        let number = session.as_ref().map_or(0, |session| session.n_messages);
+        let summary = session.and_then(|session| session.summary).map(|stored| stored.summary);
+        let message = self.question.message.clone();
+        let (messages, turns) = history::turns(merged.system, history, message, number);
         if self.settings.log.log_prompts {
             tracing::info!(
                 request_id = %self.request_id, session_id = %self.session_id, prompt = %self.question.message,
@@ -164,7 +173,7 @@ impl Run {
             private: merged.private,
             generate: GenerateRequest {
                 id: self.request_id.clone(),
-                messages: history::messages(merged.system, history, self.question.message.clone()),
+                messages,
                 tools_json: Vec::new(),
                 sampling: merged.sampling,
                 max_tokens: merged.max_tokens,
@@ -177,6 +186,7 @@ impl Run {
                 is_read_whole: self.question.is_read_whole,
                 prepared: None,
                 fairness_key: self.question.fairness_key.clone(),
+                context: ContextPlan { policy: self.question.context_policy, turns, summary },
             },
         }
     }

@@ -1,32 +1,35 @@
 //! What of a stored conversation is sent back as context.
 
 use boca_core::{ChatMessage, FinishReason, Role};
-use boca_store::StoredMessage;
+use boca_store::{Message, StoredMessage};
 
-/// The turns to be answered: system prompt, history, the new message. A question whose answer failed, was cancelled
-/// or ran out of time before it had any text is left out together with that answer.
-pub(super) fn messages(
+/// The turns to be answered: system prompt, history, the new message, and the numbers of all but the system prompt. A
+/// question whose answer failed, was cancelled or ran out of time before it had any text is left out together with that
+/// answer.
+pub(super) fn turns(
     system: Option<String>,
     history: Vec<StoredMessage>,
     message: String,
-) -> Vec<ChatMessage> {
-    let mut turns: Vec<ChatMessage> = system.into_iter().map(ChatMessage::system).collect();
-    let n_before = turns.len();
+    number: u32,
+) -> (Vec<ChatMessage>, Vec<u32>) {
+    let mut turns: Vec<(u32, ChatMessage)> = Vec::with_capacity(history.len() + 1);
     for stored in history {
         if came_to_nothing(&stored) {
-            if turns.len() > n_before && turns.last().is_some_and(|turn| turn.role == Role::User) {
+            if turns.last().is_some_and(|(_, turn)| turn.role == Role::User) {
                 turns.pop();
             }
             continue;
         }
-        let message = stored.message;
-        turns.push(ChatMessage {
-            reasoning: message.reasoning,
-            ..ChatMessage::text(message.role, message.content)
-        });
+        turns.push((stored.index, turn(stored.message)));
     }
-    turns.push(ChatMessage::user(message));
-    turns
+    turns.push((number, ChatMessage::user(message)));
+    let (numbers, turns): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
+    (system.into_iter().map(ChatMessage::system).chain(turns).collect(), numbers)
+}
+
+/// A stored message as a model is given it.
+pub(super) fn turn(message: Message) -> ChatMessage {
+    ChatMessage { reasoning: message.reasoning, ..ChatMessage::text(message.role, message.content) }
 }
 
 fn came_to_nothing(stored: &StoredMessage) -> bool {
@@ -40,7 +43,6 @@ fn came_to_nothing(stored: &StoredMessage) -> bool {
 mod tests {
     use super::*;
     use boca_core::ErrorCode;
-    use boca_store::Message;
 
     fn said(role: Role, text: &str) -> Message {
         Message::text(role, text, 0)
@@ -48,10 +50,9 @@ mod tests {
 
     fn context(history: Vec<Message>) -> Vec<String> {
         let stored = (0..).zip(history).map(|(index, message)| StoredMessage { index, message });
-        messages(Some("sys".into()), stored.collect(), "new".into())
-            .into_iter()
-            .map(|turn| format!("{}:{}", turn.role.as_str(), turn.content))
-            .collect()
+        let (messages, numbers) = turns(Some("sys".into()), stored.collect(), "new".into(), 77);
+        assert_eq!((messages.len(), numbers.last()), (numbers.len() + 1, Some(&77)));
+        messages.into_iter().map(|turn| format!("{}:{}", turn.role.as_str(), turn.content)).collect()
     }
 
     #[test]
@@ -78,7 +79,9 @@ mod tests {
             said(Role::User, "c"),
             cancelled,
         ];
-        assert_eq!(context(history), ["system:sys", "user:b", "assistant:answer", "user:new"]);
+        assert_eq!(context(history.clone()), ["system:sys", "user:b", "assistant:answer", "user:new"]);
+        let stored = (0..).zip(history).map(|(index, message)| StoredMessage { index, message });
+        assert_eq!(turns(None, stored.collect(), "new".into(), 6).1, [2, 3, 6], "as they are stored");
     }
 
     #[test]

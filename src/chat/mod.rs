@@ -7,6 +7,7 @@
 //! field, a full queue, no model): sending it again is then safe. In every other case the question and whatever text
 //! there is, with the reason; the next question's history leaves out what failed without a text.
 
+mod ahead;
 mod exchange;
 mod history;
 mod merge;

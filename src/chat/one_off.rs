@@ -3,7 +3,9 @@
 use super::merge::merge;
 use super::question::{CheckedQuestion, Question};
 use crate::config::ChatSettings;
-use boca_core::{Ask, ChatMessage, Failure, GenerateRequest, RequestId, Role, SessionId, check_message_text};
+use boca_core::{
+    Ask, ChatMessage, ContextPlan, Failure, GenerateRequest, RequestId, Role, SessionId, check_message_text,
+};
 use boca_store::SessionSettings;
 use std::time::Duration;
 
@@ -42,6 +44,9 @@ pub(crate) fn one_off(
     let mut messages: Vec<ChatMessage> = merged.system.into_iter().map(ChatMessage::system).collect();
     messages.extend(before);
     messages.push(ChatMessage::user(checked.message));
+    let n_instructions = messages.iter().take_while(|turn| turn.role == Role::System).count();
+    let turns = (0..).take(messages.len() - n_instructions).collect();
+    let context = ContextPlan { policy: checked.context_policy, turns, summary: None };
     let time_left: Duration = checked.deadline;
     Ok(Ask {
         session_id: SessionId::from_uuid(uuid::Uuid::now_v7()),
@@ -56,6 +61,7 @@ pub(crate) fn one_off(
             priority: checked.priority,
             is_read_whole: checked.is_read_whole,
             fairness_key,
+            context,
             ..GenerateRequest::new(id, messages, merged.default_max_tokens, time_left)
         },
     })
@@ -90,6 +96,7 @@ mod tests {
         ];
         let talk = ask(Question::default(), turns.clone()).unwrap();
         assert_eq!(said(&talk), ["system:own", "user:before", "assistant:answered", "user:now"]);
+        assert_eq!(talk.generate.context.turns, [0, 1, 2]);
         let own = Question { system: Some("x".into()), ..Question::default() };
         assert_eq!(ask(own, turns).unwrap_err().param.as_deref(), Some("system"));
         let late = vec![ChatMessage::user("a"), ChatMessage::system("b")];

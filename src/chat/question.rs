@@ -2,8 +2,8 @@
 
 use crate::config::ChatSettings;
 use boca_core::{
-    Effort, Failure, FieldError, Mode, Preset, Priority, SamplingOverrides, SessionId, Strategy,
-    check_message_text,
+    ContextPolicy, Effort, Failure, FieldError, Mode, Preset, Priority, SamplingOverrides, SessionId,
+    Strategy, check_message_text,
 };
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct Question {
     pub(crate) stop: Vec<String>,
     pub(crate) logprobs: Option<bool>,
     pub(crate) top_logprobs: Option<u8>,
+    /// What may be done when the conversation does not fit; stands above the configured one.
+    pub(crate) context_policy: Option<String>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) priority: Priority,
     /// Whether the answer is read when it is complete, and not while it is written.
@@ -56,6 +58,7 @@ pub(super) struct CheckedQuestion {
     pub(super) sampling: SamplingOverrides,
     pub(super) stop: Vec<String>,
     pub(super) top_logprobs: Option<u8>,
+    pub(super) context_policy: ContextPolicy,
     pub(super) deadline: Duration,
     pub(super) priority: Priority,
     pub(super) is_read_whole: bool,
@@ -79,6 +82,10 @@ impl CheckedQuestion {
             .strategy
             .as_deref()
             .map(|name| one_of("strategy", &Strategy::ALL, Strategy::as_str, name));
+        let context_policy = question
+            .context_policy
+            .as_deref()
+            .map(|name| one_of("context_policy", &ContextPolicy::ALL, ContextPolicy::as_str, name));
         // An effort that the question names decides who is asked, unless the question names that too.
         let decides = matches!(effort, Some(Effort::Fast | Effort::Best));
         let default_mode = if decides { &Mode::Auto } else { &settings.mode };
@@ -99,6 +106,7 @@ impl CheckedQuestion {
             mode: check_mode(question.mode, default_mode)?,
             preset: preset.transpose()?,
             top_logprobs: check_logprobs(question.logprobs, question.top_logprobs)?,
+            context_policy: context_policy.transpose()?.unwrap_or(settings.context_policy),
             deadline: check_deadline(question.deadline, settings)?,
             stop: check_stop(question.stop)?,
             message: question.message,
@@ -306,6 +314,11 @@ mod tests {
             ),
             ("strategy", Question { strategy: Some("mix".into()), ..hello() }, "`merge`, got \"mix\""),
             ("preset", Question { preset: Some("wild".into()), ..hello() }, "`creative`, got \"wild\""),
+            (
+                "context_policy",
+                Question { context_policy: Some("cut".into()), ..hello() },
+                "one of `refuse`, `sliding`, `summarise`, got \"cut\"",
+            ),
             ("top_p", Question { sampling, ..hello() }, "between 0 and 1, got 1.5"),
             ("stop", Question { stop: vec!["x".into(); 17], ..hello() }, "at most 16 texts, got 17"),
             ("stop", Question { stop: vec![String::new()], ..hello() }, "1 to 512 bytes, got 0"),

@@ -1,5 +1,6 @@
 //! The service that HTTP handlers call.
 
+use super::ahead::Ahead;
 use super::exchange::{ExchangeEvent, Run};
 use super::question::{CheckedQuestion, Question};
 use super::registry::{Registry, RunningExchange};
@@ -23,6 +24,7 @@ pub(crate) struct ChatService {
     pub(super) model: ModelHandle,
     pub(super) settings: SharedSettings,
     pub(super) locks: SessionLocks,
+    pub(super) ahead: Ahead,
     registry: Registry,
     /// Where exchanges run: they outlive the connection, and the HTTP thread, that brought the question.
     runtime: Handle,
@@ -55,6 +57,7 @@ impl ChatService {
             model,
             settings,
             locks: SessionLocks::default(),
+            ahead: Ahead::default(),
             registry: Registry::default(),
             runtime: Handle::current(),
         }
@@ -114,12 +117,22 @@ impl ChatService {
         self.registry.idle(patience).await
     }
 
+    /// Takes on no more work that nobody waits for, and ends what there is of it.
+    pub(crate) fn stop_idle_work(&self) {
+        self.ahead.stop();
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Deletes a session that nobody uses. Yields what it was.
     ///
     /// # Errors
     /// `NotFound`, `Conflict` while a question of it is being answered, or a failure of the store.
     pub(crate) async fn delete_session(&self, id: &SessionId) -> Result<Session, Failure> {
         let guard = self.take_session(id)?;
+        self.ahead.abandon(id);
         let session = self.store.session(id).await?;
         self.store.delete_session(id).await?;
         drop(guard);

@@ -11,6 +11,7 @@ pub(crate) fn chat_settings() -> ChatSettings {
         mode: Mode::Auto,
         effort: None,
         private: false,
+        context_policy: Default::default(),
         deadline: Duration::from_secs(60),
         max_deadline: Duration::from_secs(120),
         max_message_bytes: 1000,

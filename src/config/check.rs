@@ -5,7 +5,7 @@ use super::file::SamplingSection;
 use super::origin::Origin;
 use super::providers::ConfiguredProvider;
 use super::units::{ByteSize, HumanDuration};
-use boca_core::{Effort, FieldError, Mode, Preset, SamplingOverrides};
+use boca_core::{ContextPolicy, Effort, FieldError, Mode, Preset, SamplingOverrides};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
@@ -157,6 +157,11 @@ impl Check<'_> {
     pub(super) fn effort(&self, value: Option<String>) -> Result<Option<Effort>, ConfigError> {
         let choices = Effort::ALL.map(|effort| (effort.as_str(), effort));
         value.map(|value| self.one_of("chat.effort", Some(value), &choices)).transpose()
+    }
+
+    pub(super) fn context_policy(&self, value: Option<String>) -> Result<ContextPolicy, ConfigError> {
+        let choices = ContextPolicy::ALL.map(|policy| (policy.as_str(), policy));
+        self.one_of("chat.context_policy", value, &choices)
     }
 
     pub(super) fn system(&self, value: Option<String>) -> Result<Option<String>, ConfigError> {

@@ -7,7 +7,7 @@ use super::file::{
 use super::places::Environment;
 use super::units::{ByteSize, HumanDuration};
 use boca_core::fusion::FusionSettings;
-use boca_core::{KvPrecision, PresetTable, SamplingOverrides};
+use boca_core::{ContextPolicy, KvPrecision, PresetTable, SamplingOverrides};
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +64,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             mode: Some("auto".to_owned()),
             effort: None,
             private: Some(false),
+            context_policy: Some(ContextPolicy::default().as_str().to_owned()),
             deadline: seconds(300),
             max_deadline: seconds(3600),
             max_message_bytes: mebibytes(1),

@@ -90,6 +90,8 @@ section! {
         effort: String,
         /// Whether questions stay on this machine when neither request nor session says so.
         private: bool,
+        /// What may be done with a conversation that does not fit.
+        context_policy: String,
         /// Time for an answer when a request names none.
         deadline: HumanDuration,
         /// The longest time that a request may ask for.

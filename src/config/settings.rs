@@ -7,7 +7,7 @@ use super::merge::Merged;
 use super::origin::Origin;
 use super::providers::{ConfiguredProvider, configured_providers};
 use boca_core::fusion::FusionSettings;
-use boca_core::{Effort, KvPrecision, Mode, Preset, PresetTable, SamplingOverrides};
+use boca_core::{ContextPolicy, Effort, KvPrecision, Mode, Preset, PresetTable, SamplingOverrides};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -138,6 +138,8 @@ pub(crate) struct ChatSettings {
     pub(crate) effort: Option<Effort>,
     /// Whether questions stay on this machine when neither request nor session says so.
     pub(crate) private: bool,
+    /// What may be done with a conversation that does not fit when a request does not say.
+    pub context_policy: ContextPolicy,
     /// Time for an answer when a request names none.
     pub deadline: Duration,
     /// The longest time that a request may ask for.
@@ -301,6 +303,7 @@ impl Settings {
             mode: check.mode(values.chat.mode, &providers)?,
             effort: check.effort(values.chat.effort)?,
             private: check.present("chat.private", values.chat.private)?,
+            context_policy: check.context_policy(values.chat.context_policy)?,
             deadline: check.duration("chat.deadline", values.chat.deadline, 1, most_millis)?,
             max_deadline,
             max_message_bytes: check.size(

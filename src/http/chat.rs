@@ -69,6 +69,7 @@ fn question(wire: ChatRequest, client: Option<String>) -> Question {
         stop: wire.stop.map(|stop| stop.0).unwrap_or_default(),
         logprobs: wire.logprobs,
         top_logprobs: wire.top_logprobs,
+        context_policy: wire.context_policy,
         deadline: wire.deadline_ms.map(Duration::from_millis),
         priority: Priority::Interactive,
         is_read_whole: !wire.stream.unwrap_or(false),

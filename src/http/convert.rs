@@ -4,8 +4,8 @@ use super::error;
 use boca_api as api;
 use boca_api::millis;
 use boca_core::{
-    Answer, FusionTrace, LoadProgress, MicroUsd, ModelInfo, SamplingOverrides, SourceAnswer, SourceRole,
-    SourceTrace, Timings, TokenLogprob, Usage,
+    Answer, ContextCut, FusionTrace, LoadProgress, MicroUsd, ModelInfo, SamplingOverrides, SourceAnswer,
+    SourceRole, SourceTrace, Timings, TokenLogprob, TurnSummary, Usage,
 };
 
 pub(crate) fn usage(usage: &Usage) -> api::Usage {
@@ -42,7 +42,25 @@ pub(super) fn source_trace(trace: &SourceTrace) -> api::SourceTrace {
         usage: usage(&trace.usage),
         cost_usd: trace.cost.map(MicroUsd::usd),
         error: trace.failure.as_ref().map(error::detail),
+        context_cut: trace.context_cut.as_deref().map(context_cut),
     }
+}
+
+/// What a source answered without.
+pub(crate) fn context_cut(cut: &ContextCut) -> api::ContextCut {
+    api::ContextCut {
+        first_turn: cut.first_turn,
+        last_turn: cut.last_turn,
+        n_turns: cut.n_turns,
+        whole_tokens: cut.whole_tokens,
+        summary: cut.summary.clone().map(|summary| turn_summary(summary, None)),
+        no_summary: cut.no_summary.clone(),
+    }
+}
+
+pub(super) fn turn_summary(summary: TurnSummary, created_unix_ms: Option<u64>) -> api::TurnSummary {
+    let TurnSummary { before_turn, text, model } = summary;
+    api::TurnSummary { before_turn, text, model, created_unix_ms }
 }
 
 /// How an answer came about.

@@ -26,7 +26,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use convert::usage as wire_usage;
+pub(crate) use convert::{context_cut as wire_context_cut, usage as wire_usage};
 pub(crate) use error::detail as wire_error;
 pub(crate) use listener::{BoundSocket, ListenError};
 pub(crate) use server::{HttpServerHandle, Parts, start};

@@ -171,6 +171,9 @@ fn session_response(session: Session, messages: Vec<StoredMessage>) -> SessionRe
         preset: session.settings.preset.map(|preset| preset.as_str().to_owned()),
         sampling: convert::sampling_fields(session.settings.sampling),
         private: session.settings.private,
+        summary: session
+            .summary
+            .map(|stored| convert::turn_summary(stored.summary, Some(stored.created_unix_ms))),
         messages: messages.into_iter().map(session_message).collect(),
     }
 }
@@ -180,6 +183,7 @@ fn session_message(stored: StoredMessage) -> SessionMessage {
     let usage = message.usage.unwrap_or_default();
     let ended = message.finish_reason.map(|reason| reason.as_str());
     SessionMessage {
+        index: stored.index,
         role: message.role.as_str().to_owned(),
         content: message.content,
         reasoning: message.reasoning,

@@ -10,6 +10,7 @@ mod batch;
 mod cancelling;
 mod cli;
 mod config;
+mod context;
 mod daemon_chat;
 mod daemon_errors;
 mod daemon_lifecycle;

@@ -71,11 +71,19 @@ pub(crate) enum Read<M> {
 }
 
 /// Cuts a byte stream into messages. A read that is cut short, by a timeout for example, loses nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FrameReader {
+    /// Room for what is read, cleared once.
+    buffer: Box<[u8]>,
     bytes: Vec<u8>,
     /// Where the next message begins.
     begin: usize,
+}
+
+impl Default for FrameReader {
+    fn default() -> Self {
+        Self { buffer: vec![0; READ_BYTES].into(), bytes: Vec::new(), begin: 0 }
+    }
 }
 
 impl FrameReader {
@@ -90,10 +98,8 @@ impl FrameReader {
         if let Some(message) = self.next()? {
             return Ok(Read::Message(message));
         }
-        let n_before = self.bytes.len();
-        self.bytes.resize(n_before + READ_BYTES, 0);
-        let read = stream.read(&mut self.bytes[n_before..]);
-        self.bytes.truncate(n_before + *read.as_ref().unwrap_or(&0));
+        let read = stream.read(&mut self.buffer);
+        self.bytes.extend_from_slice(&self.buffer[..*read.as_ref().unwrap_or(&0)]);
         match read {
             Ok(0) if self.bytes.len() > self.begin => {
                 Err(FrameError::CutShort { n_bytes: self.bytes.len() - self.begin })

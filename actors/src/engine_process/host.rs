@@ -7,17 +7,19 @@ use super::wire::{FromWorker, Greeting, ToWorker, WorkerJob};
 use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost, EventSink, Pulse};
 use crate::engine_thread::EngineTurn;
 use boca_core::{ErrorCode, Failure};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// How often the host looks at the clock while nothing comes.
 const TICK: Duration = Duration::from_millis(100);
@@ -53,6 +55,8 @@ pub struct WorkerCommand {
 #[derive(Debug)]
 pub(crate) struct EngineProcess {
     patience: ProcessPatience,
+    /// Where what it says is read.
+    listening: Handle,
     shared: Mutex<Shared>,
 }
 
@@ -113,8 +117,8 @@ impl EngineHost for EngineProcess {
 
 impl EngineProcess {
     /// Not started yet.
-    pub(crate) fn new(patience: ProcessPatience) -> Self {
-        Self { patience, shared: Mutex::default() }
+    pub(crate) fn new(patience: ProcessPatience, listening: Handle) -> Self {
+        Self { patience, listening, shared: Mutex::default() }
     }
 
     /// Starts the process and the threads that speak with it. Events go to `sink` until [`EngineEvent::Ended`], which
@@ -143,7 +147,12 @@ impl EngineProcess {
         Ok(())
     }
 
-    fn host(&self, worker: WorkerCommand, unsent: Receiver<EngineCommand>, sink: &EventSink) -> EngineEnd {
+    fn host(
+        self: &Arc<Self>,
+        worker: WorkerCommand,
+        unsent: Receiver<EngineCommand>,
+        sink: &EventSink,
+    ) -> EngineEnd {
         if self.lock().told_to_stop.is_some() {
             return EngineEnd::Stopped;
         }
@@ -156,18 +165,14 @@ impl EngineProcess {
         };
         self.lock().process_id = Some(child.id());
         tracing::debug!(pid = child.id(), "an engine process was started");
-        let talk = match stream.try_clone() {
-            Ok(to_child) => {
+        let talk = match (stream.try_clone(), stream.try_clone()) {
+            (Ok(to_child), Ok(from_child)) => {
                 // Ends with the connection, which is shut down below.
                 std::thread::scope(|scope| {
                     let writer = std::thread::Builder::new().name("boca-engine-pipe".into());
                     let writer = writer.spawn_scoped(scope, || write_commands(to_child, worker.job, unsent));
                     let talk = match &writer {
-                        // Whatever happens, the child has to be seen to below.
-                        Ok(_) => catch_unwind(AssertUnwindSafe(|| self.listen(&stream, sink)))
-                            .unwrap_or_else(|_| {
-                                Talk::Broken("the daemon could not take what it said".into())
-                            }),
+                        Ok(_) => self.hear_out(from_child, sink),
                         Err(error) => Talk::Broken(format!("no thread to speak with it: {error}")),
                     };
                     self.lock().commands = None;
@@ -175,7 +180,7 @@ impl EngineProcess {
                     talk
                 })
             }
-            Err(error) => Talk::Broken(error.to_string()),
+            (Err(error), _) | (_, Err(error)) => Talk::Broken(error.to_string()),
         };
         drop(stream);
         let end = self.end(&mut child, talk);
@@ -183,23 +188,40 @@ impl EngineProcess {
         end
     }
 
+    /// Waits until the conversation is over.
+    fn hear_out(self: &Arc<Self>, stream: UnixStream, sink: &EventSink) -> Talk {
+        let (end, ended) = mpsc::sync_channel(1);
+        let (this, sink) = (Arc::clone(self), Arc::clone(sink));
+        self.listening.spawn(async move {
+            // Nobody waits for it any more only when the daemon ends.
+            end.send(this.listen(stream, &sink).await).ok();
+        });
+        // Whatever happens, the child has to be seen to.
+        ended.recv().unwrap_or_else(|_| Talk::Broken("the daemon could not take what it said".into()))
+    }
+
     /// Passes on what the process says, until it ends or must be ended.
-    fn listen(&self, stream: &UnixStream, sink: &EventSink) -> Talk {
-        if let Err(error) = stream.set_read_timeout(Some(TICK)) {
-            return Talk::Broken(error.to_string());
-        }
-        let mut stream = stream;
+    async fn listen(&self, stream: UnixStream, sink: &EventSink) -> Talk {
+        let stream =
+            match stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream)) {
+                Ok(stream) => stream,
+                Err(error) => return Talk::Broken(error.to_string()),
+            };
         let mut reader = FrameReader::default();
         let mut liveness = Liveness::new(self.patience, Instant::now());
         let mut is_greeted = false;
         let mut looked = Instant::now();
         loop {
-            let message = match reader.read::<FromWorker>(&mut stream) {
+            let message = match reader.read::<FromWorker>(&mut WhatIsThere(&stream)) {
                 Ok(Read::Message(message)) => Some(message),
                 Ok(Read::Part) => None,
                 // What follows from its end is told by how it ended.
                 Ok(Read::End) | Err(FrameError::CutShort { .. }) => return Talk::Closed,
-                Err(FrameError::Io(error)) if is_timeout(&error) => None,
+                Err(FrameError::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    // Whether something came, or only time passed, shows in the next round.
+                    drop(timeout(TICK, stream.readable()).await);
+                    None
+                }
                 Err(FrameError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
                     return Talk::Closed;
                 }
@@ -241,6 +263,8 @@ impl EngineProcess {
             if let Some(reason) = liveness.verdict(now) {
                 return Talk::Broken(reason);
             }
+            // Also one who never stops talking must let others have their turn.
+            tokio::task::coop::consume_budget().await;
         }
     }
 
@@ -306,7 +330,8 @@ fn spawn(worker: &WorkerCommand) -> io::Result<(Child, UnixStream)> {
 }
 
 /// The writer's thread: a full pipe must never hold up who sends a command.
-fn write_commands(mut stream: UnixStream, job: WorkerJob, unsent: Receiver<EngineCommand>) {
+fn write_commands(stream: UnixStream, job: WorkerJob, unsent: Receiver<EngineCommand>) {
+    let mut stream = Waiting(stream);
     let mut write = |message: &ToWorker| match encode(message) {
         Ok(frame) => stream.write_all(&frame).is_ok(),
         Err(error) => {
@@ -352,8 +377,33 @@ fn crashed(message: String) -> EngineEnd {
     EngineEnd::Crashed(Failure::new(ErrorCode::EngineFailed, message).retry_after(Duration::from_secs(1)))
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+/// Reads what has come, and does not wait for more.
+struct WhatIsThere<'a>(&'a tokio::net::UnixStream);
+
+impl io::Read for WhatIsThere<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+/// Writes, and waits where the reader's other handle of the same connection would not.
+struct Waiting(UnixStream);
+
+impl io::Write for Waiting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]

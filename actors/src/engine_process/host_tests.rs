@@ -2,7 +2,9 @@
 
 use super::*;
 use std::path::Path;
+use std::sync::LazyLock;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -17,6 +19,10 @@ struct Scripted {
 
 impl Scripted {
     fn start(script: &str, patience: ProcessPatience) -> Self {
+        Self::start_with(script, patience, "of the job")
+    }
+
+    fn start_with(script: &str, patience: ProcessPatience, job: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let write = |name: &str, message: &FromWorker| {
             std::fs::write(directory.path().join(name), encode(message).unwrap()).unwrap();
@@ -26,15 +32,15 @@ impl Scripted {
         write("beat", &FromWorker::Beat(Pulse { n_steps: 7, ..Pulse::default() }));
         write("stopped", &FromWorker::Event(EngineEvent::Ended(EngineEnd::Stopped)));
         let (events_in, events) = mpsc::channel();
-        let process = Arc::new(EngineProcess::new(patience));
+        let process = Arc::new(EngineProcess::new(patience, listening()));
         let script = script.into();
         let place = directory.path().as_os_str().to_owned();
         let worker = WorkerCommand {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script, "sh".into(), place],
-            job: serde_json::json!({"text": "of the job"}),
+            job: serde_json::json!({ "text": job }),
         };
-        let sink = Box::new(move |event| drop(events_in.send(event)));
+        let sink = Arc::new(move |event| drop(events_in.send(event)));
         process.start(worker, EngineTurn::default(), sink).unwrap();
         Self { process, events, directory }
     }
@@ -77,6 +83,14 @@ impl Drop for Scripted {
     fn drop(&mut self) {
         self.process.end_by_force("the test is over");
     }
+}
+
+/// Where the hosts listen.
+fn listening() -> Handle {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    });
+    RUNTIME.handle().clone()
 }
 
 fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
@@ -145,10 +159,10 @@ fn another_build_is_refused_for_good() {
 #[test]
 fn a_program_that_is_not_there_is_told() {
     let (events_in, events) = mpsc::channel();
-    let process = Arc::new(EngineProcess::new(patient()));
+    let process = Arc::new(EngineProcess::new(patient(), listening()));
     let worker =
         WorkerCommand { program: "/nowhere/boca".into(), arguments: vec![], job: serde_json::Value::Null };
-    process.start(worker, EngineTurn::default(), Box::new(move |event| drop(events_in.send(event)))).unwrap();
+    process.start(worker, EngineTurn::default(), Arc::new(move |event| drop(events_in.send(event)))).unwrap();
     match events.recv_timeout(LONG).unwrap() {
         EngineEvent::Ended(EngineEnd::Crashed(failure)) => {
             assert!(failure.message.contains("/nowhere/boca cannot be started"), "{failure}");
@@ -203,4 +217,13 @@ fn it_is_told_its_job_and_sees_little_else() {
     assert!(scripted.file("job").unwrap().contains("Hello"));
     scripted.process.end_by_force("enough");
     scripted.reason();
+}
+
+#[test]
+fn more_than_the_pipe_holds_arrives_whole() {
+    let n_bytes = 3_000_000;
+    let script = "cat $1/hello >&0; sleep 0.2; head -c 3000000 | wc -c > $1/told; touch $1/done; cat";
+    let scripted = Scripted::start_with(script, patient(), &"x".repeat(n_bytes));
+    until(|| scripted.file("done"));
+    assert_eq!(scripted.file("told").unwrap().trim(), n_bytes.to_string());
 }

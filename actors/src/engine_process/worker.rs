@@ -78,7 +78,7 @@ pub fn serve_engine(
     })?;
     let factory = prepare(job).map_err(WorkerError::Job)?;
     let events = Arc::clone(&out);
-    let sink = Box::new(move |event: EngineEvent| {
+    let sink = Arc::new(move |event: EngineEvent| {
         // The daemon is gone; the reader below notices it too, and ends the process.
         send(&events, &FromWorker::Event(event)).ok();
     });

@@ -6,7 +6,6 @@
 //! `shapes` (one, one after the other, a race), `collaborate` (all at once, then a decision), `helpers` (judge and
 //! synthesizer), `continue_answer` (going on where another broke off), `finish` (the answer and its trace).
 
-use super::helpers::derived_id;
 use super::outbox::Outbox;
 use super::part::{News, Part, now};
 use super::running::Registration;
@@ -154,7 +153,7 @@ impl Conductor {
         let (arrived, deadline) = (self.question.arrived, self.question.deadline);
         let ask = &self.question.ask.generate;
         let request = GenerateRequest {
-            id: derived_id(&ask.id, &format!("again{round}")),
+            id: ask.id.derived(&format!("again{round}")),
             time_left: deadline.saturating_duration_since(arrived),
             ..ask.clone()
         };
@@ -238,6 +237,12 @@ impl Conductor {
         };
         if *news == News::Accepted {
             self.out.accepted();
+        }
+        if *news == News::Started
+            && let Some(cut) = &self.parts[place].trace.context_cut
+        {
+            let reason = cut.sentence(&self.parts[place].facts.name);
+            self.because(reason);
         }
         if is_first {
             self.out.source(&self.parts[place].trace);

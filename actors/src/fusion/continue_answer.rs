@@ -1,7 +1,6 @@
 //! Reading one source's answer to its end, and going on where it broke off.
 
 use super::conductor::{Conductor, Happened, Stop};
-use super::helpers::derived_id;
 use super::part::{News, Part, now};
 use boca_core::fusion::continuation;
 use boca_core::{Answer, ErrorCode, Failure, FinishReason, GenerateRequest, Seam, SourceRole};
@@ -118,7 +117,7 @@ impl Conductor {
         };
         let broken_request = &self.parts[broken].request;
         let request = GenerateRequest {
-            id: derived_id(&self.question.ask.generate.id, "rest"),
+            id: self.question.ask.generate.id.derived("rest"),
             answer_so_far: self.shown.text.clone(),
             // What somebody else wrote has no log-probabilities here.
             top_logprobs: None,

@@ -4,15 +4,11 @@ use super::conductor::{Conductor, Stop};
 use super::continue_answer::may_be_replaced;
 use super::part::now;
 use boca_core::fusion::{FusionPrompt, helper, judge_prompt, merge_prompt, read_verdict};
-use boca_core::{
-    Answer, Failure, GenerateRequest, ProviderKind, RequestId, SamplingOverrides, SourceRole, Strategy,
-};
+use boca_core::{Answer, Failure, GenerateRequest, ProviderKind, SamplingOverrides, SourceRole, Strategy};
 use std::time::Duration;
 
 /// A verdict is one short line of JSON.
 const JUDGE_TOKENS: u32 = 256;
-/// Bytes of an id that are kept when something is put behind it.
-const MOST_ID_BYTES: usize = 56;
 
 impl Conductor {
     /// Lets a judge choose among the good parts, given in the order of preference. Without a judge, or without a
@@ -41,7 +37,7 @@ impl Conductor {
         };
         let prompt = self.prompt(good, judge_prompt);
         let request = GenerateRequest {
-            id: derived_id(&self.question.ask.generate.id, "judge"),
+            id: self.question.ask.generate.id.derived("judge"),
             messages: prompt.messages,
             tools_json: Vec::new(),
             sampling: SamplingOverrides { temperature: Some(0.0), ..self.unthinking(source) },
@@ -54,6 +50,7 @@ impl Conductor {
             priority: self.question.ask.generate.priority,
             is_read_whole: true,
             fairness_key: self.question.ask.generate.fairness_key.clone(),
+            context: self.question.ask.generate.context.clone(),
             prepared: None,
         };
         let deadline = self.question.deadline.min(now() + limit);
@@ -106,7 +103,7 @@ impl Conductor {
         };
         let prompt = self.prompt(good, merge_prompt);
         let request = GenerateRequest {
-            id: derived_id(&self.question.ask.generate.id, "merge"),
+            id: self.question.ask.generate.id.derived("merge"),
             messages: prompt.messages,
             top_logprobs: None,
             ..self.question.ask.generate.clone()
@@ -132,17 +129,8 @@ impl Conductor {
 
     /// Sampling without thinking.
     fn unthinking(&self, source: usize) -> SamplingOverrides {
-        let asked = self.question.ask.generate.sampling.thinking;
-        let is_engine = self.question.sources.sources()[source].facts().kind == ProviderKind::Engine;
-        if is_engine && asked != Some(false) {
-            // The template writes the whole conversation in another way when thinking is off. So the engine is asked as
-            // it was for its answer, whose keys and values it goes on from, and its thinking ends as soon as it begins.
-            let thinking_budget_tokens = Some(1);
-            return SamplingOverrides {
-                thinking: asked,
-                thinking_budget_tokens,
-                ..SamplingOverrides::default()
-            };
+        if self.question.sources.sources()[source].facts().kind == ProviderKind::Engine {
+            return self.question.ask.generate.sampling.unthinking_on_same_prompt();
         }
         SamplingOverrides { thinking: Some(false), ..SamplingOverrides::default() }
     }
@@ -168,13 +156,6 @@ impl Conductor {
     pub(super) fn is_merged(&self, place: usize) -> bool {
         self.parts[place].trace.role == SourceRole::Synthesizer
     }
-}
-
-/// The id of a request that belongs to another one: no two requests of one engine have the same.
-pub(super) fn derived_id(id: &RequestId, what: &str) -> RequestId {
-    let base = id.as_str();
-    let kept = &base[..base.len().min(MOST_ID_BYTES)];
-    format!("{kept}-{what}").parse().unwrap_or_else(|_| id.clone())
 }
 
 /// A failure without what a person must not see twice.

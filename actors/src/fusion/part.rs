@@ -187,6 +187,10 @@ impl Part {
 
     fn take(&mut self, event: GenerationEvent) -> News {
         match event {
+            GenerationEvent::ContextCut(cut) => {
+                self.trace.context_cut = Some(cut);
+                News::Other
+            }
             GenerationEvent::Started { prompt_tokens, .. } => {
                 self.trace.usage.prompt_tokens = prompt_tokens;
                 News::Started

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{StopTexts, optional_logit_bias};
-use crate::{ErrorDetail, Usage};
+use crate::{ContextCut, ErrorDetail, Usage};
 use std::collections::BTreeMap;
 
 /// The media type of a batch with one question a line, and of its results.
@@ -81,6 +81,9 @@ pub struct BatchLine {
     /// Texts that end the answer: one string or a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopTexts>,
+    /// See [`crate::ChatRequest::context_policy`]. Turns are counted from 0, instructions left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_policy: Option<String>,
     /// How long each try may take, waiting for people included; the longest that is allowed when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
@@ -172,6 +175,9 @@ pub struct BatchResult {
     /// Tokens counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What it was answered without, when it did not fit the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_cut: Option<ContextCut>,
     /// Why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,

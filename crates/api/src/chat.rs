@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::ErrorDetail;
+use crate::{ContextCut, ErrorDetail};
 
 /// A question. Every field but `message` may be left out; sampling fields then come from the preset, the session,
 /// the configuration and the checkpoint, in this order.
@@ -86,6 +86,11 @@ pub struct ChatRequest {
     /// The most tokens of thinking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking_budget_tokens: Option<u32>,
+    /// What may be done when the conversation does not fit the context of this machine's model: `refuse`, `sliding` (leave
+    /// out the oldest turns) or `summarise` (let a summary take their place). What was left out stands in
+    /// [`SourceTrace::context_cut`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_policy: Option<String>,
     /// How long the whole request may take, counted from its arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
@@ -338,6 +343,9 @@ pub struct SourceTrace {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
+    /// What it answered without, when the conversation did not fit its context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_cut: Option<ContextCut>,
 }
 
 impl SourceTrace {

@@ -11,6 +11,7 @@ pub mod chat;
 pub mod client;
 mod client_error;
 pub mod compare;
+pub mod context;
 pub mod error;
 mod event_stream;
 pub mod feedback;
@@ -36,6 +37,7 @@ pub use chat::{
 pub use client::{Client, Reply};
 pub use client_error::ClientError;
 pub use compare::{CompareStatsResponse, ProviderRecord, StrategyRecord, StrategyRecords, Verdicts};
+pub use context::{ContextCut, TurnSummary};
 pub use error::{ErrorBody, ErrorDetail};
 pub use event_stream::EventStream;
 pub use feedback::{FeedbackRequest, FeedbackResponse};

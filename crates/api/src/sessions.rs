@@ -1,5 +1,6 @@
 //! `/api/sessions`: stored conversations and their settings.
 
+use crate::TurnSummary;
 use crate::chat::{SourceAnswer, Timings, Trace, Usage, optional_logit_bias};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -67,6 +68,9 @@ pub struct SessionResponse {
     /// Whether its questions are shown to no provider outside this machine.
     #[serde(default)]
     pub private: bool,
+    /// Its oldest messages in few words, once they did not fit the context any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<TurnSummary>,
     /// Its messages, oldest first.
     #[serde(default)]
     pub messages: Vec<SessionMessage>,
@@ -75,6 +79,9 @@ pub struct SessionResponse {
 /// One stored message.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionMessage {
+    /// Its place, from 0. A gap is a message that was damaged and set aside.
+    #[serde(default)]
+    pub index: u32,
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     /// What was said.

@@ -1,7 +1,7 @@
 //! One question put to boca, and the one answer it gives.
 
 use crate::{
-    Effort, Failure, FinishReason, GenerateRequest, MicroUsd, Mode, SessionId, Strategy, Timings,
+    ContextCut, Effort, Failure, FinishReason, GenerateRequest, MicroUsd, Mode, SessionId, Strategy, Timings,
     TokenLogprob, ToolCall, Usage,
 };
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ pub struct SourceTrace {
     pub cost: Option<MicroUsd>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// What it answered without.
+    #[serde(default)]
+    pub context_cut: Option<Box<ContextCut>>,
 }
 
 impl SourceTrace {
@@ -126,6 +129,7 @@ impl SourceTrace {
             usage: Usage::default(),
             cost: None,
             failure: None,
+            context_cut: None,
         }
     }
 }

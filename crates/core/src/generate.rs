@@ -1,7 +1,7 @@
 //! What an engine is asked and what it reports: plain serialisable messages, because a backend may live in another
 //! process.
 
-use crate::{ChatMessage, Priority, RequestId, SamplingOverrides, ToolCall};
+use crate::{ChatMessage, ContextCut, ContextPlan, Priority, RequestId, SamplingOverrides, ToolCall};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct GenerateRequest {
     /// Nobody reads along: what was said is given out at the end. Should the engine be lost before that, another one may
     /// begin anew.
     pub is_read_whole: bool,
+    /// What may be done when it does not fit the context.
+    pub context: ContextPlan,
     /// The prompt, when somebody has rendered and tokenised it already. An engine whose text files are others makes its
     /// own.
     pub prepared: Option<PreparedPrompt>,
@@ -94,6 +96,7 @@ impl GenerateRequest {
             priority: Priority::default(),
             is_read_whole: false,
             fairness_key: String::new(),
+            context: ContextPlan::default(),
             prepared: None,
         }
     }
@@ -212,6 +215,8 @@ pub struct TokenLogprob {
 /// One thing that happened in a generation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum GenerationEvent {
+    /// The conversation did not fit, and is answered without some of its turns. Before everything else.
+    ContextCut(Box<ContextCut>),
     /// The prompt is tokenised and fits.
     Started {
         /// Tokens of the rendered prompt.

@@ -92,6 +92,16 @@ id_type! {
     /// Names one request from its arrival to its log lines.
     RequestId
 }
+
+impl RequestId {
+    /// The id of a request that belongs to this one: no two requests of one engine have the same.
+    #[must_use]
+    pub fn derived(&self, what: &str) -> Self {
+        let kept = self.0.len().min(MAX_ID_BYTES.saturating_sub(what.len() + 1));
+        format!("{}-{what}", &self.0[..kept]).try_into().unwrap_or_else(|_| self.clone())
+    }
+}
+
 id_type! {
     /// Names a batch of questions.
     BatchId
@@ -115,5 +125,12 @@ mod tests {
         assert_eq!("a".repeat(65).parse::<SessionId>(), Err(InvalidId::TooLong(65)));
         assert!("a".repeat(64).parse::<SessionId>().is_ok());
         assert!(serde_json::from_str::<SessionId>("\"a b\"").is_err());
+    }
+
+    #[test]
+    fn a_derived_id_is_one_too() {
+        let of = |id: &str| id.parse::<RequestId>().unwrap().derived("judge").to_string();
+        assert_eq!(of("r"), "r-judge");
+        assert_eq!(of(&"a".repeat(64)), format!("{}-judge", "a".repeat(58)));
     }
 }

@@ -6,6 +6,7 @@
 mod actor_state;
 mod answer;
 mod chat;
+mod context;
 mod deadline;
 mod error;
 pub mod fusion;
@@ -28,6 +29,7 @@ pub use answer::{
     Answer, AnswerEvent, Ask, FusionTrace, Seam, SourceAnswer, SourceRole, SourceState, SourceTrace,
 };
 pub use chat::{ChatMessage, Role, ToolCall};
+pub use context::{ContextCut, ContextPlan, ContextPolicy, TurnSummary};
 pub use deadline::token_budget;
 pub use error::{ErrorCode, Failure, Retry};
 pub use generate::{

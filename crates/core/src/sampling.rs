@@ -124,6 +124,17 @@ macro_rules! fill_gaps {
 }
 
 impl SamplingOverrides {
+    /// For a request to an engine that goes on from a prompt made with these fields, but without thinking. A template
+    /// writes the whole conversation in another way when thinking is switched off, so it stays switched on where it was,
+    /// and ends as soon as it begins: the keys and values of the prompt are found again.
+    #[must_use]
+    pub fn unthinking_on_same_prompt(&self) -> Self {
+        if self.thinking == Some(false) {
+            return Self { thinking: Some(false), ..Self::default() };
+        }
+        Self { thinking: self.thinking, thinking_budget_tokens: Some(1), ..Self::default() }
+    }
+
     /// These fields, with the gaps filled from a lower level.
     #[must_use]
     pub fn over(mut self, lower: &Self) -> Self {

@@ -36,11 +36,13 @@ pub const TEXT_STACK_BYTES: usize = 16 << 20;
 mod error;
 mod generator;
 mod one_by_one;
+mod prompt_fit;
 mod prompts;
 mod source;
 
 pub use error::EngineError;
 pub use generator::{CancelToken, Generator, GeneratorFactory, Report, ReportSink};
 pub use one_by_one::{OneByOne, SoloModel};
+pub use prompt_fit::{Cutting, Piece};
 pub use prompts::{PromptMaker, PromptMakerFactory};
 pub use source::{EmbeddedCheckpoint, EmbeddedFile, ModelSource};

@@ -97,6 +97,19 @@ impl PromptMaker {
         Ok(self.prompt(request, &self.wishes(request)?)?.ids.len())
     }
 
+    /// Tokens of a text, without what a prompt has around it.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidRequest`] when it cannot be tokenised.
+    pub(crate) fn count_text(&self, text: &str) -> Result<usize, EngineError> {
+        let ids = self.text.tokenizer().encode_text(text);
+        let ids = ids.map_err(|error| EngineError::InvalidRequest {
+            param: "messages".into(),
+            message: format!("`messages` cannot be tokenised: {error}"),
+        })?;
+        Ok(ids.len())
+    }
+
     pub(crate) fn wishes(&self, request: &GenerateRequest) -> Result<Wishes, EngineError> {
         request
             .sampling

@@ -92,10 +92,10 @@ fn decode<T: DeserializeOwned>(schema: u16, record: &[u8]) -> Result<T, Damage> 
 mod tests {
     use super::*;
     use crate::answers::{SourceRecord, Verdict};
-    use crate::types::{AnswerTrace, SessionSettings};
+    use crate::types::{AnswerTrace, SessionSettings, StoredSummary};
     use boca_core::{
-        ErrorCode, Failure, FinishReason, FusionTrace, MicroUsd, Preset, Role, SamplingOverrides, Seam,
-        SourceAnswer, SourceRole, SourceState, SourceTrace, Strategy, Timings, Usage,
+        ContextCut, ErrorCode, Failure, FinishReason, FusionTrace, MicroUsd, Preset, Role, SamplingOverrides,
+        Seam, SourceAnswer, SourceRole, SourceState, SourceTrace, Strategy, Timings, TurnSummary, Usage,
     };
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -143,9 +143,14 @@ mod tests {
                 n_messages: 3,
                 prompt_tokens: 4,
                 completion_tokens: 5,
+                summary: Some(StoredSummary { summary: turn_summary("sum"), created_unix_ms: seed }),
             };
             prop_assert_eq!(decode_session(&session.id, &encode_session(&session).unwrap()), Ok(session));
         }
+    }
+
+    fn turn_summary(text: &str) -> TurnSummary {
+        TurnSummary { before_turn: 7, text: text.to_owned(), model: "m".into() }
     }
 
     fn trace(text: &str, code: ErrorCode, micros: u64) -> AnswerTrace {
@@ -158,6 +163,14 @@ mod tests {
             usage: Usage { cached_tokens: 3, ..Usage::default() },
             cost: Some(MicroUsd(micros)),
             failure: Some(Failure { param: Some("mode".into()), ..Failure::new(code, text) }),
+            context_cut: Some(Box::new(ContextCut {
+                first_turn: 1,
+                last_turn: 6,
+                n_turns: 4,
+                whole_tokens: 99,
+                summary: Some(turn_summary(text)),
+                no_summary: Some(text.to_owned()),
+            })),
             ..SourceTrace::asked("gemini", Duration::from_micros(micros))
         };
         AnswerTrace {

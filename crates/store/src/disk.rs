@@ -3,8 +3,9 @@
 //! A field may be added with a default. Anything else is a new schema number, and a migration.
 
 use crate::disk_answers::TraceRecord;
+use crate::disk_context::SummaryRecord;
 use crate::names::{error_code, finish_reason, known, request_id};
-use crate::types::{AnswerTrace, Message, Session, SessionSettings};
+use crate::types::{AnswerTrace, Message, Session, SessionSettings, StoredSummary};
 use boca_core::{Preset, RequestId, Role, SamplingOverrides, SessionId, Timings, Usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +35,15 @@ pub(crate) struct SessionRecord {
     n_messages: u32,
     prompt_tokens: u64,
     completion_tokens: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    summary: Option<StoredSummaryRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredSummaryRecord {
+    #[serde(flatten)]
+    summary: SummaryRecord,
+    created_unix_ms: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -130,6 +140,10 @@ impl From<&Session> for SessionRecord {
             n_messages: session.n_messages,
             prompt_tokens: session.prompt_tokens,
             completion_tokens: session.completion_tokens,
+            summary: session.summary.as_ref().map(|stored| StoredSummaryRecord {
+                summary: (&stored.summary).into(),
+                created_unix_ms: stored.created_unix_ms,
+            }),
         }
     }
 }
@@ -149,6 +163,10 @@ impl SessionRecord {
             n_messages: self.n_messages,
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
+            summary: self.summary.map(|stored| StoredSummary {
+                summary: stored.summary.into(),
+                created_unix_ms: stored.created_unix_ms,
+            }),
         })
     }
 }

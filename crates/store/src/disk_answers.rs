@@ -2,6 +2,7 @@
 
 use crate::answers::{AnswerRecord, SourceRecord, Verdict};
 use crate::disk::UsageRecord;
+use crate::disk_context::ContextCutRecord;
 use crate::names::{error_code, finish_reason, known, request_id};
 use crate::types::AnswerTrace;
 use boca_core::{
@@ -208,6 +209,8 @@ struct SourceTraceRecord {
     cost_micro_usd: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<FailureRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    context_cut: Option<ContextCutRecord>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -285,6 +288,7 @@ impl From<&SourceTrace> for SourceTraceRecord {
                 message: failure.message.clone(),
                 param: failure.param.clone(),
             }),
+            context_cut: source.context_cut.as_deref().map(ContextCutRecord::from),
         }
     }
 }
@@ -308,6 +312,7 @@ impl TryFrom<SourceTraceRecord> for SourceTrace {
             usage: record.usage.into(),
             cost: record.cost_micro_usd.map(MicroUsd),
             failure: record.failure.map(failure).transpose()?,
+            context_cut: record.context_cut.map(|cut| Box::new(cut.into())),
         })
     }
 }

@@ -17,6 +17,7 @@ mod codec;
 mod disk;
 mod disk_answers;
 mod disk_batches;
+mod disk_context;
 mod envelope;
 mod error;
 mod keys;
@@ -40,5 +41,5 @@ pub use open::{OpenReport, StoreOptions};
 pub use store::{Store, StoreStatus};
 pub use types::{
     AnswerTrace, InvalidCursor, Message, NewSession, Session, SessionCursor, SessionPage, SessionSettings,
-    SessionUpdate, StoredMessage, session_title,
+    SessionUpdate, StoredMessage, StoredSummary, session_title,
 };

@@ -6,7 +6,7 @@ use crate::trees::Trees;
 use crate::types::{Message, NewSession, Session, SessionCursor, SessionPage, SessionUpdate, StoredMessage};
 use crate::writer::{self, Job, Slot};
 use crate::{StoreError, writes};
-use boca_core::SessionId;
+use boca_core::{SessionId, TurnSummary};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -127,6 +127,21 @@ impl Store {
         }
         let id = id.clone();
         self.write(move |trees| writes::append_messages(trees, &id, otherwise, messages, now_unix_ms)).await
+    }
+
+    /// Notes a summary of a session's oldest turns. One that takes in fewer turns than the one that is there is ignored.
+    ///
+    /// # Errors
+    /// [`StoreError::SessionNotFound`], [`StoreError::TooLarge`], or a failure of the store.
+    pub async fn put_summary(
+        &self,
+        id: &SessionId,
+        summary: TurnSummary,
+        now_unix_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.check_size("summary", Some(&summary.text))?;
+        let id = id.clone();
+        self.write(move |trees| writes::put_summary(trees, &id, summary, now_unix_ms)).await
     }
 
     /// Removes a session and everything in it. False: there was none.

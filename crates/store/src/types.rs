@@ -2,7 +2,7 @@
 
 use boca_core::{
     ErrorCode, FinishReason, FusionTrace, Preset, RequestId, Role, SamplingOverrides, SessionId,
-    SourceAnswer, SourceTrace, Timings, Usage,
+    SourceAnswer, SourceTrace, Timings, TurnSummary, Usage,
 };
 use std::fmt;
 use std::str::FromStr;
@@ -53,6 +53,17 @@ pub struct Session {
     pub prompt_tokens: u64,
     /// Generated tokens of all answers together.
     pub completion_tokens: u64,
+    /// Its oldest turns in few words, once they did not fit the context any more. A turn's number is the message's index.
+    pub summary: Option<StoredSummary>,
+}
+
+/// The oldest turns of a conversation in few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSummary {
+    /// The summary.
+    pub summary: TurnSummary,
+    /// When it was stored, in milliseconds since 1970.
+    pub created_unix_ms: u64,
 }
 
 /// What to change of a session; `None` leaves it as it is.

@@ -8,9 +8,9 @@ use crate::keys::{self, RecordTree};
 use crate::reads::{self, DamagedRecord};
 use crate::trees::{TreeName, Trees};
 use crate::types::{
-    Message, NewSession, Session, SessionSettings, SessionUpdate, StoredMessage, session_title,
+    Message, NewSession, Session, SessionSettings, SessionUpdate, StoredMessage, StoredSummary, session_title,
 };
-use boca_core::{Role, SessionId};
+use boca_core::{Role, SessionId, TurnSummary};
 
 /// The changes that a write makes, and what it answers.
 pub(crate) type Planned<T> = Result<(Changes, T), StoreError>;
@@ -43,6 +43,30 @@ pub(crate) fn update_session(
     }
     put_session(&mut changes, trees, Some(&old), &session)?;
     Ok((changes, session))
+}
+
+/// Notes a summary of a session's oldest turns. One that takes in fewer than the one that is there changes nothing.
+pub(crate) fn put_summary(
+    trees: &Trees,
+    id: &SessionId,
+    summary: TurnSummary,
+    now_unix_ms: u64,
+) -> Planned<()> {
+    let mut changes = Changes::default();
+    let old = existing(&mut changes, trees, id)?.ok_or_else(|| StoreError::SessionNotFound(id.clone()))?;
+    let mut session = old.clone();
+    take_summary(&mut session, &summary, now_unix_ms);
+    if session != old {
+        put_session(&mut changes, trees, Some(&old), &session)?;
+    }
+    Ok((changes, ()))
+}
+
+fn take_summary(session: &mut Session, summary: &TurnSummary, now_unix_ms: u64) {
+    let known = session.summary.as_ref().map_or(0, |known| known.summary.before_turn);
+    if summary.before_turn > known {
+        session.summary = Some(StoredSummary { summary: summary.clone(), created_unix_ms: now_unix_ms });
+    }
 }
 
 /// Appends turns. A session that does not exist is begun from `otherwise`, in the same transaction.
@@ -179,10 +203,11 @@ fn fresh(new: NewSession, now_unix_ms: u64) -> Session {
         n_messages: 0,
         prompt_tokens: 0,
         completion_tokens: 0,
+        summary: None,
     }
 }
 
-/// Takes one more message into a session's title and counts.
+/// Takes one more message into a session's title, counts and summary.
 fn count(session: &mut Session, message: &Message) -> Result<(), StoreError> {
     session.n_messages = session.n_messages.checked_add(1).ok_or(StoreError::TooLarge {
         field: "messages",
@@ -194,6 +219,12 @@ fn count(session: &mut Session, message: &Message) -> Result<(), StoreError> {
     }
     // What was once private must not be shown to anybody by a later question.
     session.settings.private |= message.private;
+    let sources = message.trace.iter().flat_map(|trace| &trace.sources);
+    for cut in sources.filter_map(|source| source.context_cut.as_deref()) {
+        if let Some(summary) = &cut.summary {
+            take_summary(session, summary, message.created_unix_ms);
+        }
+    }
     let usage = message.usage.unwrap_or_default();
     session.prompt_tokens = session.prompt_tokens.saturating_add(u64::from(usage.prompt_tokens));
     session.completion_tokens = session.completion_tokens.saturating_add(u64::from(usage.completion_tokens));

@@ -137,8 +137,16 @@ fn conversation(session: &SessionResponse, show_thinking: bool, style: Style) ->
         head.push_str(&format!("{}\n", style.dim(&for_terminal(&settings.join(", ")))));
     }
     let system = session.system.as_ref().map(|system| part("system", "", system, style));
+    let summary = session.summary.as_ref().map(|summary| {
+        let about = format!(
+            "of messages before number {}, by {}",
+            summary.before_turn,
+            for_one_line(&summary.model, MAX_ID_CHARS)
+        );
+        part("summary", &about, &summary.text, style)
+    });
     let messages = session.messages.iter().map(|message| said(message, show_thinking, style));
-    let parts: Vec<String> = system.into_iter().chain(messages).collect();
+    let parts: Vec<String> = system.into_iter().chain(summary).chain(messages).collect();
     format!("{head}\n{}", parts.join("\n"))
 }
 
@@ -178,7 +186,7 @@ fn part(role: &str, about: &str, text: &str, style: Style) -> String {
 mod tests {
     use super::*;
     use crate::fake_daemon::{Desk, FakeDaemon, ok, refusal};
-    use boca_api::{SamplingFields, SessionSummary, Timings, Usage};
+    use boca_api::{SamplingFields, SessionSummary, Timings, TurnSummary, Usage};
 
     const NOW: u64 = 1_800_000_000_000;
 
@@ -227,6 +235,12 @@ mod tests {
             system: Some("Be terse.".into()),
             preset: Some("accurate".into()),
             sampling: SamplingFields { temperature: Some(0.5), seed: Some(7), ..SamplingFields::default() },
+            summary: Some(TurnSummary {
+                before_turn: 4,
+                text: "They asked\nwhat I can do.".into(),
+                model: "boca-demo".into(),
+                created_unix_ms: Some(NOW),
+            }),
             messages: vec![said("user", "What can you do?"), answer],
             ..SessionResponse::default()
         };

@@ -122,6 +122,7 @@ mod tests {
                 param: None,
                 code: "provider_failed".into(),
             }),
+            context_cut: None,
         };
         let local =
             SourceTrace { provider: "local".into(), state: "finished".into(), ..SourceTrace::default() };

@@ -89,7 +89,9 @@ impl Bill {
             GenerationEvent::ToolCall(call) => {
                 self.received_bytes += call.name.len() + call.arguments_json.len();
             }
-            GenerationEvent::Started { .. } | GenerationEvent::Logprobs(_) => {}
+            GenerationEvent::ContextCut(_)
+            | GenerationEvent::Started { .. }
+            | GenerationEvent::Logprobs(_) => {}
         }
     }
 

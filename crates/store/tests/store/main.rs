@@ -6,8 +6,10 @@ mod kill;
 mod model;
 mod recovery;
 
-use boca_core::{Role, SessionId};
-use boca_store::{Message, NewSession, OpenReport, SessionSettings, Store, StoreError, StoreOptions};
+use boca_core::{ContextCut, Role, SessionId, SourceTrace, TurnSummary};
+use boca_store::{
+    AnswerTrace, Message, NewSession, OpenReport, SessionSettings, Store, StoreError, StoreOptions,
+};
 use std::path::Path;
 
 const NOW: u64 = 1_790_000_000_000;
@@ -124,4 +126,39 @@ async fn after_closing_nothing_is_written_and_the_directory_is_free() {
     assert!(matches!(other.session(&id("s")).await, Err(StoreError::Closed)));
     try_open(directory.path()).await.expect("a clone that is left does not hold the lock");
     drop(other);
+}
+
+#[tokio::test]
+async fn a_summary_is_kept_with_its_session_and_only_ever_takes_in_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = StoreOptions { max_message_bytes: 100_000, ..StoreOptions::new("0", NOW) };
+    let store = Store::open(directory.path(), options).await.unwrap().0;
+    let summary = |before_turn, text: &str| TurnSummary { before_turn, text: text.into(), model: "m".into() };
+    assert!(matches!(
+        store.put_summary(&id("s"), summary(2, "a"), NOW).await,
+        Err(StoreError::SessionNotFound(_))
+    ));
+    let mut answer = Message::text(Role::Assistant, "b", NOW);
+    let cut = ContextCut {
+        first_turn: 0,
+        last_turn: 3,
+        n_turns: 4,
+        whole_tokens: 9,
+        summary: Some(summary(4, "of the answer")),
+        no_summary: None,
+    };
+    let source =
+        SourceTrace { context_cut: Some(Box::new(cut)), ..SourceTrace::asked("local", Default::default()) };
+    answer.trace = Some(Box::new(AnswerTrace { sources: vec![source], ..AnswerTrace::default() }));
+    store.append_messages(&id("s"), Some(new("s")), vec![user("a"), answer], NOW).await.unwrap();
+    let text = async || store.session(&id("s")).await.unwrap().summary.map(|stored| stored.summary.text);
+    assert_eq!(text().await.as_deref(), Some("of the answer"));
+    store.put_summary(&id("s"), summary(3, "less"), NOW).await.unwrap();
+    assert_eq!(text().await.as_deref(), Some("of the answer"));
+    store.put_summary(&id("s"), summary(6, "more"), NOW + 5).await.unwrap();
+    assert_eq!(text().await.as_deref(), Some("more"));
+    store.append_messages(&id("s"), None, vec![user("c")], NOW).await.unwrap();
+    assert_eq!(text().await.as_deref(), Some("more"));
+    let large = store.put_summary(&id("s"), summary(8, &"x".repeat(200_000)), NOW).await;
+    assert!(matches!(large, Err(StoreError::TooLarge { field: "summary", .. })));
 }

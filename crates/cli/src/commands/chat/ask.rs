@@ -6,7 +6,9 @@ use crate::deadline;
 use crate::ended::Ended;
 use crate::human;
 use crate::interrupts::Interrupts;
-use boca_api::{ChatRequest, ChatResponse, Client, ClientError, ErrorBody, SourceTrace, StreamEvent};
+use boca_api::{
+    ChatRequest, ChatResponse, Client, ClientError, ContextCut, ErrorBody, SourceTrace, StreamEvent,
+};
 use indicatif::ProgressBar;
 use std::time::Duration;
 
@@ -97,6 +99,11 @@ pub(super) fn notes(response: &ChatResponse, question: &Question, tell_demo: boo
         "cancelled" => console.note("cut off: someone cancelled the request"),
         _ => {}
     }
+    for source in &response.trace.sources {
+        if let Some(cut) = &source.context_cut {
+            console.note(&left_out(source, cut));
+        }
+    }
     if let Some(line) = attribution(response) {
         console.note(&line);
     }
@@ -111,6 +118,27 @@ pub(super) fn notes(response: &ChatResponse, question: &Question, tell_demo: boo
     if tell_demo && response.model_is_demo {
         console.note(DEMO_NOTE);
     }
+}
+
+/// What somebody was not given of the conversation.
+fn left_out(source: &SourceTrace, cut: &ContextCut) -> String {
+    let name = crate::clean::for_one_line(&source.provider, 60);
+    let turns = human::plural(u64::from(cut.n_turns), "turn");
+    let mut line = format!(
+        "{name} was given the conversation without its oldest {turns} ({} to {}): it has {} tokens and does not fit",
+        cut.first_turn, cut.last_turn, cut.whole_tokens
+    );
+    match &cut.summary {
+        Some(summary) if summary.before_turn > cut.last_turn => line.push_str("; a summary took their place"),
+        Some(summary) => {
+            line.push_str(&format!("; a summary took the place of those before {}", summary.before_turn));
+        }
+        None => {}
+    }
+    if let Some(why) = &cut.no_summary {
+        line.push_str(&format!("; no newer summary: {}", crate::clean::for_one_line(why, 200)));
+    }
+    line
 }
 
 /// Who wrote it, where several were asked.

@@ -85,6 +85,11 @@ pub struct ChatArgs {
     #[arg(long)]
     pub private: bool,
 
+    /// What to do when the conversation does not fit the model's context: refuse, sliding (leave out the oldest turns) or
+    /// summarise (let a summary take their place)
+    #[arg(long, value_name = "POLICY")]
+    pub context: Option<String>,
+
     /// Give up after this time, such as 30s or 2m
     #[arg(long, value_name = "TIME", value_parser = human::parse_duration)]
     pub deadline: Option<Duration>,
@@ -115,6 +120,7 @@ impl ChatArgs {
             effort: self.effort.clone(),
             strategy: self.strategy.clone(),
             private: self.private.then_some(true),
+            context_policy: self.context.clone(),
             system: self.system.clone(),
             preset: self.preset.clone(),
             temperature: self.temperature,

@@ -56,6 +56,7 @@ async fn options_become_fields() {
         effort: Some("best".into()),
         strategy: Some("merge".into()),
         private: true,
+        context: Some("sliding".into()),
         deadline: Some(Duration::from_secs(1500)),
         ..ChatArgs::default()
     };
@@ -66,7 +67,7 @@ async fn options_become_fields() {
     assert!((1..=1_500_000).contains(&deadline_ms), "{deadline_ms}");
     let expected = serde_json::json!({
         "message": "two words", "session_id": "s-1", "mode": "local", "effort": "best", "strategy": "merge",
-        "private": true, "stream": true,
+        "private": true, "context_policy": "sliding", "stream": true,
         "system": "Be terse.", "preset": "accurate", "temperature": 0.5, "seed": 7, "max_tokens": 9,
         "stop": ["END"], "thinking": false
     });
