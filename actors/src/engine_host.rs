@@ -106,7 +106,7 @@ pub(crate) struct Pulse {
     pub(crate) load: GeneratorLoad,
 }
 
-/// Takes the events of one engine. Called on a thread of the engine's, so it must be quick.
+/// Takes the events of one engine. Called on its thread, or where answers are read, so it must be quick.
 pub(crate) type EventSink = Arc<dyn Fn(EngineEvent) + Send + Sync>;
 
 /// Where commands for one engine go. Events come back through the function that the host was started with.

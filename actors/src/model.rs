@@ -363,7 +363,7 @@ impl ModelActor {
     }
 }
 
-/// Takes the events of one engine, on that engine's thread.
+/// Takes the events of one engine.
 fn event_sink(epoch: Epoch, shared: Arc<ModelShared>, ends: Arc<watch::Sender<Ended>>) -> EventSink {
     Arc::new(move |event| {
         let is_newest = shared.newest_epoch.load(Ordering::Acquire) == epoch.0;

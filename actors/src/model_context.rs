@@ -7,9 +7,9 @@
 use crate::model_handle::ModelHandle;
 use boca_core::{
     ContextCut, ContextPlan, ContextPolicy, ErrorCode, Failure, FinishReason, GenerateRequest,
-    GenerationEvent, GenerationUpdate, Priority, SamplingOverrides, TurnSummary,
+    GenerationEvent, GenerationUpdate, PreparedPrompt, SamplingOverrides, TurnSummary,
 };
-use boca_engine::{Cutting, EngineError, Piece, PromptMaker, TEXT_STACK_BYTES};
+use boca_engine::{EngineError, Piece, PromptMaker, Room, TEXT_STACK_BYTES};
 use futures_util::TryStreamExt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,15 +37,28 @@ impl Fitted {
 }
 
 /// A conversation, and the room there is for it.
-struct Conversation<'a> {
-    request: &'a GenerateRequest,
+struct Conversation {
+    request: Arc<GenerateRequest>,
     maker: Arc<PromptMaker>,
+    /// Tokens of the whole of it.
+    whole_tokens: usize,
+    /// Tokens that are kept free for the answer.
+    answer_tokens: usize,
     context_tokens: u32,
     /// The most tokens of a prompt for a summary.
     piece_tokens: usize,
     /// The most tokens of a summary.
     summary_tokens: u32,
     deadline: Instant,
+}
+
+/// How far the summarising of a conversation came.
+#[derive(Default)]
+struct Summarised {
+    /// What there is, and the first place that is not in it.
+    known: Option<(usize, TurnSummary)>,
+    /// Why it went no further.
+    failure: Option<Failure>,
 }
 
 impl ModelHandle {
@@ -107,13 +120,26 @@ impl ModelHandle {
         let context_tokens = all_tokens.min(most_tokens);
         let summary_tokens = SUMMARY_TOKENS.min(context_tokens / SUMMARY_PART).max(1);
         let piece_tokens = all_tokens.saturating_sub(summary_tokens) as usize;
-        let this =
-            Conversation { request: &request, maker, context_tokens, piece_tokens, summary_tokens, deadline };
-        match prompts.prepare(request.clone(), deadline).await {
-            Ok(whole) if this.leaves_room(&whole) => return Ok(Fitted::whole(whole)),
-            Ok(_) => {}
-            Err(failure) if failure.code == ErrorCode::ContextLengthExceeded => {}
-            Err(failure) => return Err(failure),
+        let mut request = Arc::new(request);
+        let both = off_thread(&maker, &request, move |maker, request| {
+            let answer_tokens = maker.room_for_answer(request, context_tokens)?;
+            Ok((maker.prompt_of_any_length(request)?, answer_tokens as usize))
+        });
+        let (whole, answer_tokens) = both.await?;
+        let this = Conversation {
+            request: Arc::clone(&request),
+            maker,
+            whole_tokens: whole.ids.len(),
+            answer_tokens,
+            context_tokens,
+            piece_tokens,
+            summary_tokens,
+            deadline,
+        };
+        if this.leaves_room(&whole) {
+            drop(this);
+            Arc::make_mut(&mut request).prepared = Some(whole);
+            return Ok(Fitted::whole(Arc::unwrap_or_clone(request)));
         }
         match request.context.policy {
             ContextPolicy::Summarise => self.summarised(&this).await,
@@ -131,41 +157,40 @@ impl ModelHandle {
     }
 
     /// Without the oldest turns. A summary that is known of some of them is told.
-    async fn slid(&self, this: &Conversation<'_>, known: Option<&TurnSummary>) -> Result<Fitted, Failure> {
-        let told = known.map_or(0, |_| this.summary_tokens);
-        let Cutting { cut, whole_tokens } = this.cutting(told).await?;
-        self.cut(this, cut, whole_tokens, known.cloned()).await
+    async fn slid(&self, this: &Conversation, known: Option<TurnSummary>) -> Result<Fitted, Failure> {
+        let cut = this.cutting(known.is_some()).await?;
+        self.cut(this, cut, known).await
     }
 
     /// With a summary in the place of the oldest turns: the one that is known, as long as it does, else a new one that
     /// takes more of them in. Without one where none can be had.
-    async fn summarised(&self, this: &Conversation<'_>) -> Result<Fitted, Failure> {
+    async fn summarised(&self, this: &Conversation) -> Result<Fitted, Failure> {
         let known = this.request.context.summary.as_ref();
-        let known = known.and_then(|summary| Some((this.request.cut_of(summary)?, summary.clone())));
-        let Cutting { cut: goal, whole_tokens } = this.cutting(this.summary_tokens).await?;
+        let mut known = known.and_then(|summary| Some((this.request.cut_of(summary)?, summary.clone())));
         if let Some((cut, summary)) = &known {
-            let told = this.request.cut_at(*cut, Some(summary));
-            let fits = match self.shared().prompts.prepare(told, this.deadline).await {
-                Ok(told) => this.leaves_room(&told),
-                Err(failure) if failure.code == ErrorCode::ContextLengthExceeded => false,
-                Err(failure) => return Err(failure),
-            };
-            if fits || *cut >= goal {
-                return self.cut(this, *cut, whole_tokens, Some(summary.clone())).await;
+            let told = Arc::new(this.request.cut_at(*cut, Some(summary)));
+            let prompt = off_thread(&this.maker, &told, PromptMaker::prompt_of_any_length).await?;
+            if this.leaves_room(&prompt) {
+                return self.cut(this, *cut, Some(summary.clone())).await;
             }
         }
+        let goal = this.cutting(true).await?;
+        // One that takes in as much, and does not fit, was written where there was more room.
+        known = known.filter(|(cut, _)| *cut < goal);
         // The answer needs its time too.
         let now = Instant::now();
         let half = now + this.deadline.saturating_duration_since(now) / 2;
-        match self.summary(this, known.clone(), goal, half).await {
-            Ok(summary) => self.cut(this, goal, whole_tokens, Some(summary)).await,
-            Err(failure) if is_final(&failure) => Err(failure),
-            Err(failure) => {
-                tracing::warn!(request_id = %this.request.id, %failure, "no summary of the turns that are left out");
-                let known = known.map(|(_, summary)| summary);
-                let mut fitted = self.slid(this, known.as_ref()).await?;
+        let Summarised { known, failure } = self.summary(this, known, goal, half).await;
+        match (known, failure) {
+            (Some((_, summary)), None) => self.cut(this, goal, Some(summary)).await,
+            (_, Some(failure)) if is_final(&failure) => Err(failure),
+            (known, failure) => {
+                let reason = failure
+                    .map_or_else(|| "there was nothing to summarise".into(), |failure| failure.message);
+                tracing::warn!(request_id = %this.request.id, reason, "turns are left out that are in no summary");
+                let mut fitted = self.slid(this, known.map(|(_, summary)| summary)).await?;
                 if let Some(cut) = &mut fitted.cut {
-                    cut.no_summary = Some(failure.message);
+                    cut.no_summary = Some(reason);
                 }
                 Ok(fitted)
             }
@@ -174,12 +199,11 @@ impl ModelHandle {
 
     async fn cut(
         &self,
-        this: &Conversation<'_>,
+        this: &Conversation,
         cut: usize,
-        whole_tokens: usize,
         summary: Option<TurnSummary>,
     ) -> Result<Fitted, Failure> {
-        let report = this.request.cut_report(cut, u32::try_from(whole_tokens).unwrap_or(u32::MAX));
+        let report = this.request.cut_report(cut, u32::try_from(this.whole_tokens).unwrap_or(u32::MAX));
         let request = this.request.cut_at(cut, summary.as_ref());
         let prepared = self.shared().prompts.prepare(request, this.deadline).await;
         let request = prepared.map_err(|failure| match failure.code {
@@ -194,43 +218,56 @@ impl ModelHandle {
     }
 
     /// A summary of the turns before `goal`, made from the one of the turns before `known`, if there is one. A
-    /// conversation that is larger than the context is taken in piece by piece.
+    /// conversation that is larger than the context is taken in piece by piece; what there is when that goes wrong is kept.
     async fn summary(
         &self,
-        this: &Conversation<'_>,
-        known: Option<(usize, TurnSummary)>,
+        this: &Conversation,
+        mut known: Option<(usize, TurnSummary)>,
         goal: usize,
         deadline: Instant,
-    ) -> Result<TurnSummary, Failure> {
-        let first = this.request.cut_report(goal, 0).n_turns as usize;
-        let (mut from, mut summary) = match known {
-            Some((cut, summary)) => (cut, Some(summary)),
-            None => (goal - first, None),
-        };
-        let mut round = 0;
-        while from < goal {
-            round += 1;
-            let Piece { to, messages } = this.next_piece(from, goal, summary.as_ref()).await?;
-            let id = this.request.id.derived(&format!("summary{round}"));
-            let time_left = deadline.saturating_duration_since(Instant::now());
-            let request = GenerateRequest {
-                tools_json: this.request.tools_json.clone(),
-                sampling: SamplingOverrides {
-                    temperature: Some(0.0),
-                    ..this.request.sampling.unthinking_on_same_prompt()
-                },
-                priority: Priority::Background,
-                fairness_key: this.request.fairness_key.clone(),
-                is_read_whole: true,
-                ..GenerateRequest::new(id, messages, this.summary_tokens, time_left)
-            };
-            let text = self.written(request, deadline).await?;
-            let before_turn = this.request.turn_at(to).unwrap_or_default();
-            let model = self.status().info.map(|info| info.name).unwrap_or_default();
-            summary = Some(TurnSummary { before_turn, text, model });
-            from = to;
+    ) -> Summarised {
+        for round in 1.. {
+            let from = known.as_ref().map_or(this.request.n_instructions(), |(cut, _)| *cut);
+            if from >= goal {
+                break;
+            }
+            let summary = known.as_ref().map(|(_, summary)| summary);
+            match self.next_summary(this, summary, (from, goal), round, deadline).await {
+                Ok(next) => known = Some(next),
+                Err(failure) => return Summarised { known, failure: Some(failure) },
+            }
         }
-        summary.ok_or_else(|| Failure::new(ErrorCode::Internal, "there is nothing to be summarised"))
+        Summarised { known, failure: None }
+    }
+
+    /// Takes one more piece in; gives where it ends.
+    async fn next_summary(
+        &self,
+        this: &Conversation,
+        summary: Option<&TurnSummary>,
+        from_to: (usize, usize),
+        round: usize,
+        deadline: Instant,
+    ) -> Result<(usize, TurnSummary), Failure> {
+        let Piece { to, messages } = this.next_piece(summary, from_to).await?;
+        let id = this.request.id.derived(&format!("summary{round}"));
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let request = GenerateRequest {
+            tools_json: this.request.tools_json.clone(),
+            sampling: SamplingOverrides {
+                temperature: Some(0.0),
+                ..this.request.sampling.unthinking_on_same_prompt()
+            },
+            // Who waits for the answer waits for this too.
+            priority: this.request.priority,
+            fairness_key: this.request.fairness_key.clone(),
+            is_read_whole: true,
+            ..GenerateRequest::new(id, messages, this.summary_tokens, time_left)
+        };
+        let text = self.written(request, deadline).await?;
+        let before_turn = this.request.turn_at(to).unwrap_or_default();
+        let model = self.status().info.map(|info| info.name).unwrap_or_default();
+        Ok((to, TurnSummary { before_turn, text, model }))
     }
 
     /// The whole text of a generation.
@@ -259,49 +296,58 @@ impl ModelHandle {
     }
 }
 
-impl Conversation<'_> {
-    /// Whether a request fits with room for its answer. One without a prompt is left to the engine.
-    fn leaves_room(&self, request: &GenerateRequest) -> bool {
-        let room = self.maker.room_for_answer(request, self.context_tokens) as usize;
-        let prompt = request.prepared.as_ref();
-        prompt.is_none_or(|prompt| prompt.ids.len().saturating_add(room) <= self.context_tokens as usize)
+impl Conversation {
+    /// Whether a prompt leaves room for the answer.
+    fn leaves_room(&self, prompt: &PreparedPrompt) -> bool {
+        prompt.ids.len().saturating_add(self.answer_tokens) <= self.context_tokens as usize
     }
 
-    async fn cutting(&self, more: u32) -> Result<Cutting, Failure> {
-        let (request, context_tokens) = (self.request.clone(), self.context_tokens);
-        let cutting = self.off_thread(move |maker| maker.cut_to_fit(&request, context_tokens, more)).await?;
-        cutting
-            .ok_or_else(|| Failure::new(ErrorCode::Internal, "a conversation of one question cannot be cut"))
+    /// The first place that is kept.
+    async fn cutting(&self, with_summary: bool) -> Result<usize, Failure> {
+        let whole_tokens = self.whole_tokens;
+        let summary_tokens = with_summary.then_some(self.summary_tokens);
+        let room = Room { context_tokens: self.context_tokens, summary_tokens };
+        let cut = off_thread(&self.maker, &self.request, move |maker, request| {
+            maker.cut_to_fit(request, whole_tokens, room)
+        });
+        let cut = cut.await?;
+        cut.ok_or_else(|| Failure::new(ErrorCode::Internal, "a conversation of one question cannot be cut"))
     }
 
     async fn next_piece(
         &self,
-        from: usize,
-        goal: usize,
         summary: Option<&TurnSummary>,
+        from_to: (usize, usize),
     ) -> Result<Piece, Failure> {
-        let (request, earlier) = (self.request.clone(), self.request.cut_at(from, summary));
-        let most_tokens = self.piece_tokens;
         // A word has about one and a half tokens.
-        let task = summary_task(self.summary_tokens / 2);
-        self.off_thread(move |maker| maker.next_piece(&request, &earlier, (from, goal), &task, most_tokens))
-            .await
+        let (task, summary) = (summary_task(self.summary_tokens / 2), summary.cloned());
+        let most_tokens = self.piece_tokens;
+        off_thread(&self.maker, &self.request, move |maker, request| {
+            maker.next_piece(request, summary.as_ref(), from_to, &task, most_tokens)
+        })
+        .await
     }
+}
 
-    /// Works on a thread that has the stack for it, and holds up nobody.
-    async fn off_thread<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&PromptMaker) -> Result<T, EngineError> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let (reply, done) = oneshot::channel();
-        let maker = Arc::clone(&self.maker);
-        let thread = std::thread::Builder::new().name("boca-context".into()).stack_size(TEXT_STACK_BYTES);
-        let thread = thread.spawn(move || drop(reply.send(work(&maker))));
-        let lost = |reason: String| Failure::new(ErrorCode::Internal, reason);
-        thread.map_err(|error| lost(format!("no thread to cut a conversation: {error}")))?;
-        let done = done.await.map_err(|_| lost("the conversation could not be cut".into()))?;
-        done.map_err(Failure::from)
-    }
+/// Works on a thread that has the stack for it, and holds up nobody.
+async fn off_thread<T: Send + 'static>(
+    maker: &Arc<PromptMaker>,
+    request: &Arc<GenerateRequest>,
+    work: impl FnOnce(&PromptMaker, &GenerateRequest) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, Failure> {
+    let (reply, done) = oneshot::channel();
+    let (maker, request) = (Arc::clone(maker), Arc::clone(request));
+    let thread = std::thread::Builder::new().name("boca-context".into()).stack_size(TEXT_STACK_BYTES);
+    let thread = thread.spawn(move || {
+        let done = work(&maker, &request);
+        // Who waits may want it for itself.
+        drop(request);
+        reply.send(done).ok();
+    });
+    let lost = |reason: String| Failure::new(ErrorCode::Internal, reason);
+    thread.map_err(|error| lost(format!("no thread to cut a conversation: {error}")))?;
+    let done = done.await.map_err(|_| lost("the conversation could not be cut".into()))?;
+    done.map_err(Failure::from)
 }
 
 fn summary_task(most_words: u32) -> String {

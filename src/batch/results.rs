@@ -3,7 +3,7 @@
 use super::line::StoredLine;
 use crate::http::{wire_context_cut, wire_error, wire_usage};
 use boca_api::BatchResult as Wire;
-use boca_core::{Answer, Failure};
+use boca_core::{Answer, ContextCut, Failure};
 use boca_store::BatchResult;
 
 pub(super) fn of_answer(line: &StoredLine, answer: &Answer) -> BatchResult {
@@ -15,10 +15,18 @@ pub(super) fn of_answer(line: &StoredLine, answer: &Answer) -> BatchResult {
         model_used: Some(answer.model_used.clone()),
         finish_reason: Some(answer.finish_reason.as_str().to_owned()),
         usage: Some(wire_usage(&answer.usage)),
-        context_cut: answer.sources.iter().find_map(|s| s.context_cut.as_deref()).map(wire_context_cut),
+        context_cut: cut_of(answer).map(wire_context_cut),
         error: None,
     };
     BatchResult { text: text_of(&wire), is_error: false }
+}
+
+/// What the writer of the answer was not given; of a merged one, any of those who wrote it.
+fn cut_of(answer: &Answer) -> Option<&ContextCut> {
+    let chosen = answer.trace.chosen.as_ref();
+    let mut sources =
+        answer.sources.iter().filter(|source| chosen.is_none_or(|name| *name == source.provider));
+    sources.find_map(|source| source.context_cut.as_deref())
 }
 
 pub(super) fn of_failure(line: &StoredLine, failure: &Failure) -> BatchResult {

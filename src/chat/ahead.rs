@@ -2,7 +2,7 @@
 
 use super::now_unix_ms;
 use super::service::ChatService;
-use boca_core::{Answer, ChatMessage, GenerateRequest, Mode, RequestId, SessionId};
+use boca_core::{Answer, ChatMessage, GenerateRequest, Mode, Priority, RequestId, SessionId, TurnSummary};
 use boca_store::StoreError;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,22 +19,44 @@ pub(super) struct Ahead(Arc<Mutex<Work>>);
 #[derive(Debug, Default)]
 struct Work {
     is_stopping: bool,
-    running: HashMap<SessionId, AbortHandle>,
+    n_begun: u64,
+    running: HashMap<SessionId, (u64, AbortHandle)>,
+}
+
+/// One of them; it leaves the list when this is dropped, however it ended.
+#[derive(Debug)]
+struct Place {
+    ahead: Ahead,
+    session: SessionId,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut work = self.ahead.lock();
+        if work.running.get(&self.session).is_some_and(|(number, _)| *number == self.number) {
+            work.running.remove(&self.session);
+        }
+    }
 }
 
 impl Ahead {
     /// Ends the work on a session's summary.
     pub(super) fn abandon(&self, id: &SessionId) {
-        if let Some(task) = self.lock().running.remove(id) {
+        let task = self.lock().running.remove(id);
+        if let Some((_, task)) = task {
             task.abort();
         }
     }
 
     /// Ends all of it, and takes on no more.
     pub(super) fn stop(&self) {
-        let mut work = self.lock();
-        work.is_stopping = true;
-        for (_, task) in work.running.drain() {
+        let running = {
+            let mut work = self.lock();
+            work.is_stopping = true;
+            std::mem::take(&mut work.running)
+        };
+        for (_, task) in running.into_values() {
             task.abort();
         }
     }
@@ -58,13 +80,17 @@ impl ChatService {
         if work.is_stopping || work.running.contains_key(id) {
             return;
         }
+        request.context.summary = newest_summary(request.context.summary.take(), answer);
         request.context.turns.extend([question.saturating_add(1), question.saturating_add(2)]);
         let (service, session) = (self.clone(), id.clone());
+        work.n_begun += 1;
+        let place = Place { ahead: self.ahead.clone(), session, number: work.n_begun };
+        let number = place.number;
         let task = self.runtime().spawn(async move {
-            service.summarise(&session, request).await;
-            service.ahead.lock().running.remove(&session);
+            service.summarise(&place.session, request).await;
+            drop(place);
         });
-        work.running.insert(id.clone(), task.abort_handle());
+        work.running.insert(id.clone(), (number, task.abort_handle()));
     }
 
     async fn summarise(&self, id: &SessionId, request: GenerateRequest) {
@@ -87,11 +113,20 @@ impl ChatService {
     }
 }
 
-/// The conversation as the next question will find it.
+/// What is known of the oldest turns, now that the question is answered.
+fn newest_summary(known: Option<TurnSummary>, answer: &Answer) -> Option<TurnSummary> {
+    let cuts = answer.sources.iter().filter_map(|source| source.context_cut.as_deref());
+    let told = cuts.filter_map(|cut| cut.summary.clone());
+    known.into_iter().chain(told).max_by_key(|summary| summary.before_turn)
+}
+
+/// The conversation as the next question will find it. How long its answer will be nobody knows.
 fn next_request(asked: GenerateRequest, answer: &Answer) -> Option<GenerateRequest> {
     // There are no two of one id, and this one is not the question's.
     let id = RequestId::from_uuid(uuid::Uuid::now_v7());
-    let mut request = GenerateRequest { id, time_left: PATIENCE, ..asked };
+    let (max_tokens, default_max_tokens, priority) = (None, 1, Priority::Background);
+    let mut request =
+        GenerateRequest { id, max_tokens, default_max_tokens, priority, time_left: PATIENCE, ..asked };
     let answered =
         ChatMessage { reasoning: answer.reasoning.clone(), ..ChatMessage::assistant(&answer.text) };
     request.messages.extend([answered, ChatMessage::user("?")]);

@@ -119,7 +119,7 @@ impl Run {
         self.registration.update(|exchange| exchange.private = is_private);
         let ask = self.ask(merged, stored, history);
         let asked = (ask.generate.context.policy == ContextPolicy::Summarise).then(|| ask.generate.clone());
-        let stream = self.service.synthesizer.ask(ask, self.deadline).await?;
+        let stream = self.be_taken_on(ask).await?;
         self.tell(ExchangeEvent::Accepted).await;
         let outcome = self.follow(stream).await;
         let reply = self.store(outcome, is_private, asked_unix_ms).await;
@@ -140,6 +140,16 @@ impl Run {
                 let message = format!("another question of session `{id}` was being answered until the deadline");
                 Failure { param: Some("session_id".into()), ..Failure::new(ErrorCode::Conflict, message) }
             }),
+            _ = cancelled => Err(cancelled_failure()),
+            () = self.events.closed() => Err(cancelled_failure()),
+        }
+    }
+
+    /// Asks. Whoever is asked may have to work before it takes the question on, so it can be cancelled until then, too.
+    async fn be_taken_on(&mut self, ask: Ask) -> Result<AnswerStream, Failure> {
+        let cancelled = self.registration.cancelled.wait_for(|cancelled| *cancelled);
+        tokio::select! {
+            stream = self.service.synthesizer.ask(ask, self.deadline) => stream,
             _ = cancelled => Err(cancelled_failure()),
             () = self.events.closed() => Err(cancelled_failure()),
         }

@@ -42,7 +42,7 @@ pub(super) fn source_trace(trace: &SourceTrace) -> api::SourceTrace {
         usage: usage(&trace.usage),
         cost_usd: trace.cost.map(MicroUsd::usd),
         error: trace.failure.as_ref().map(error::detail),
-        context_cut: trace.context_cut.as_deref().map(context_cut),
+        context_cut: trace.context_cut.as_deref().map(context_cut).map(Box::new),
     }
 }
 

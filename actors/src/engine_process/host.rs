@@ -121,7 +121,7 @@ impl EngineProcess {
         Self { patience, listening, shared: Mutex::default() }
     }
 
-    /// Starts the process and the threads that speak with it. Events go to `sink` until [`EngineEvent::Ended`], which
+    /// Starts the process and those who speak with it. Events go to `sink` until [`EngineEvent::Ended`], which
     /// comes when the process is gone.
     ///
     /// # Errors

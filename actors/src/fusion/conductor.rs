@@ -241,8 +241,11 @@ impl Conductor {
         if *news == News::Started
             && let Some(cut) = &self.parts[place].trace.context_cut
         {
-            let reason = cut.sentence(&self.parts[place].facts.name);
+            let (reason, summary) = (cut.sentence(&self.parts[place].facts.name), cut.summary.clone());
             self.because(reason);
+            // Whoever is asked later need not have it written again.
+            let plan = &mut self.question.ask.generate.context;
+            plan.summary = summary.or(plan.summary.take());
         }
         if is_first {
             self.out.source(&self.parts[place].trace);

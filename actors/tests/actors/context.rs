@@ -8,6 +8,7 @@ use boca_core::{
 };
 use boca_engine::{CancelToken, EngineError, ModelSource, OneByOne, PromptMaker, SoloModel};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,19 @@ struct Notes {
     asked: Mutex<Vec<GenerateRequest>>,
     /// `None`: it repeats itself when it is to summarise.
     summary: Mutex<Option<String>>,
+    /// The number of the summary in which it repeats itself, counted down; 0: none.
+    n_summaries: AtomicU32,
 }
 
 impl Notes {
+    fn summarises(&self) -> Option<String> {
+        if self.n_summaries.load(Ordering::SeqCst) == 1 {
+            return None;
+        }
+        self.n_summaries.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).ok();
+        self.summary.lock().unwrap().clone()
+    }
+
     /// The texts of a request, and whether it yields to people.
     fn texts(&self) -> Vec<(Vec<String>, Priority)> {
         let asked = self.asked.lock().unwrap();
@@ -51,7 +62,7 @@ impl SoloModel for Noting {
         let mut finish_reason = FinishReason::Stop;
         let text = match is_summary(request) {
             false => "answered".to_owned(),
-            true => self.0.summary.lock().unwrap().clone().unwrap_or_else(|| {
+            true => self.0.summarises().unwrap_or_else(|| {
                 finish_reason = FinishReason::Repetition;
                 "again and again".to_owned()
             }),
@@ -193,9 +204,12 @@ fn a_summary_takes_the_place_of_old_turns_and_serves_the_next_question() {
         let (last, parts) = asked.split_last().unwrap();
         assert!(!parts.is_empty());
         for (texts, priority) in parts {
-            assert_eq!((texts[0].as_str(), *priority), ("Be brief.", Priority::Background));
+            assert_eq!(
+                (texts[0].as_str(), *priority),
+                ("Be brief.", Priority::Interactive),
+                "somebody waits"
+            );
         }
-        assert_eq!(last.1, Priority::Interactive);
         assert!(last.0[1].ends_with("\n\nwe counted"), "{:?}", last.0);
         assert_eq!(last.0[2], format!("What is the number after {}?", cut.n_turns / 2));
 
@@ -243,6 +257,30 @@ fn without_a_summary_turns_are_left_out_and_that_is_said() {
         assert_eq!(cut.no_summary.as_deref(), Some("the summary ended early: repetition"));
         assert_eq!(answer.text, "answered");
         assert_eq!(notes.texts().len(), 2);
+    });
+}
+
+#[test]
+fn a_summary_of_a_larger_context_is_written_anew() {
+    with_notes(Some("small"), |actors, _| async move {
+        let mut ask = conversation(20, ContextPolicy::Summarise);
+        let known = TurnSummary { before_turn: 138, text: "much ".repeat(300), model: "large".into() };
+        ask.generate.context.summary = Some(known);
+        let summary = cut_of(&answer_to(&actors, ask).await.unwrap()).unwrap().summary.unwrap();
+        assert_eq!((summary.text.as_str(), summary.model.as_str()), ("small", "noting"));
+    });
+}
+
+#[test]
+fn what_was_summarised_before_it_went_wrong_is_told() {
+    with_notes(Some("part"), |actors, notes| async move {
+        notes.n_summaries.store(3, Ordering::SeqCst);
+        let answer = answer_to(&actors, conversation(60, ContextPolicy::Summarise)).await.unwrap();
+        let cut = cut_of(&answer).unwrap();
+        let summary = cut.summary.unwrap();
+        assert_eq!(summary.text, "part");
+        assert!(summary.before_turn > 100 && summary.before_turn <= cut.last_turn, "{summary:?}");
+        assert_eq!(cut.no_summary.as_deref(), Some("the summary ended early: repetition"));
     });
 }
 

@@ -345,7 +345,7 @@ pub struct SourceTrace {
     pub error: Option<ErrorDetail>,
     /// What it answered without, when the conversation did not fit its context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context_cut: Option<ContextCut>,
+    pub context_cut: Option<Box<ContextCut>>,
 }
 
 impl SourceTrace {

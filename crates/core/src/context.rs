@@ -91,12 +91,19 @@ impl ContextCut {
     }
 }
 
+impl TurnSummary {
+    /// What the model is told instead of the turns.
+    pub fn told(text: &str) -> String {
+        format!("{SUMMARY_BEGINS}\n\n{text}")
+    }
+}
+
 /// What stands before a summary.
 const SUMMARY_BEGINS: &str = "This is what we said before, in short, because there is no room for all of it:";
 
 impl GenerateRequest {
     /// Messages at the beginning that are instructions.
-    fn n_instructions(&self) -> usize {
+    pub fn n_instructions(&self) -> usize {
         self.messages.iter().take_while(|message| message.role == Role::System).count()
     }
 
@@ -111,7 +118,11 @@ impl GenerateRequest {
 
     /// The place before which a summary ends; `None` when the conversation cannot be cut there.
     pub fn cut_of(&self, summary: &TurnSummary) -> Option<usize> {
-        self.cuts().into_iter().find(|cut| self.turn_at(*cut) == Some(summary.before_turn))
+        // The turn itself may have come to nothing.
+        let is_after = |cut: &usize| self.turn_at(*cut).is_some_and(|turn| turn >= summary.before_turn);
+        let cut = self.cuts().into_iter().find(is_after)?;
+        let before = cut.checked_sub(1).and_then(|before| self.turn_at(before));
+        before.is_none_or(|before| before < summary.before_turn).then_some(cut)
     }
 
     /// The number of the turn at a place.
@@ -123,7 +134,7 @@ impl GenerateRequest {
     #[must_use]
     pub fn cut_at(&self, cut: usize, summary: Option<&TurnSummary>) -> Self {
         let instructions = &self.messages[..self.n_instructions()];
-        let told = summary.map(|summary| ChatMessage::user(format!("{SUMMARY_BEGINS}\n\n{}", summary.text)));
+        let told = summary.map(|summary| ChatMessage::user(TurnSummary::told(&summary.text)));
         let messages = instructions.iter().cloned().chain(told).chain(self.messages[cut..].iter().cloned());
         Self {
             messages: messages.collect(),
@@ -237,6 +248,8 @@ mod tests {
         assert_eq!(whole.cut_of(&summary(4)), Some(3));
         assert_eq!(whole.cut_of(&summary(7)), Some(6));
         assert_eq!(whole.cut_of(&summary(5)), None, "in the middle of an exchange");
+        assert_eq!(whole.cut_of(&summary(2)), Some(3), "the turns 2 and 3 came to nothing");
+        assert_eq!(whole.cut_of(&summary(8)), None);
         let cut = whole.cut_at(3, Some(&summary(4)));
         assert_eq!(texts(&cut)[2..], ["c", "t", "d", "e"]);
         assert!(texts(&cut)[1].ends_with("\n\nshort"));

@@ -94,7 +94,7 @@ id_type! {
 }
 
 impl RequestId {
-    /// The id of a request that belongs to this one: no two requests of one engine have the same.
+    /// The id of a request that belongs to this one; of a long id the end gives way.
     #[must_use]
     pub fn derived(&self, what: &str) -> Self {
         let kept = self.0.len().min(MAX_ID_BYTES.saturating_sub(what.len() + 1));

@@ -129,7 +129,7 @@ impl SamplingOverrides {
     /// and ends as soon as it begins: the keys and values of the prompt are found again.
     #[must_use]
     pub fn unthinking_on_same_prompt(&self) -> Self {
-        if self.thinking == Some(false) {
+        if self.thinking == Some(false) || self.thinking_budget_tokens == Some(0) {
             return Self { thinking: Some(false), ..Self::default() };
         }
         Self { thinking: self.thinking, thinking_budget_tokens: Some(1), ..Self::default() }

@@ -43,6 +43,6 @@ mod source;
 pub use error::EngineError;
 pub use generator::{CancelToken, Generator, GeneratorFactory, Report, ReportSink};
 pub use one_by_one::{OneByOne, SoloModel};
-pub use prompt_fit::{Cutting, Piece};
+pub use prompt_fit::{Piece, Room};
 pub use prompts::{PromptMaker, PromptMakerFactory};
 pub use source::{EmbeddedCheckpoint, EmbeddedFile, ModelSource};

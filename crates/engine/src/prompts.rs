@@ -89,12 +89,20 @@ impl PromptMaker {
         })
     }
 
+    /// Checks a request, and renders and tokenises its prompt, whether it fits or not.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidRequest`] naming the field.
+    pub fn prompt_of_any_length(&self, request: &GenerateRequest) -> Result<PreparedPrompt, EngineError> {
+        self.prompt(request, &self.wishes(request)?)
+    }
+
     /// Tokens of a request's prompt, whether it fits or not.
     ///
     /// # Errors
     /// [`EngineError::InvalidRequest`] naming the field.
     pub fn count(&self, request: &GenerateRequest) -> Result<usize, EngineError> {
-        Ok(self.prompt(request, &self.wishes(request)?)?.ids.len())
+        Ok(self.prompt_of_any_length(request)?.ids.len())
     }
 
     /// Tokens of a text, without what a prompt has around it.

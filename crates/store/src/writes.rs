@@ -63,8 +63,8 @@ pub(crate) fn put_summary(
 }
 
 fn take_summary(session: &mut Session, summary: &TurnSummary, now_unix_ms: u64) {
-    let known = session.summary.as_ref().map_or(0, |known| known.summary.before_turn);
-    if summary.before_turn > known {
+    let known = session.summary.as_ref().map(|known| &known.summary);
+    if known.is_none_or(|known| summary.before_turn >= known.before_turn && summary != known) {
         session.summary = Some(StoredSummary { summary: summary.clone(), created_unix_ms: now_unix_ms });
     }
 }
