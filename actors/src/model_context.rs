@@ -1,8 +1,9 @@
 //! Makes conversations fit the context before they are queued: nothing is cut that was not allowed to be, and whoever
 //! reads the answer is told what it was made without.
 //!
-//! A summary is written by the model itself, as work that yields to people, from the conversation as it was answered
-//! before: its keys and values are mostly still there.
+//! A summary is written by the model itself from the conversation as it was answered before: its keys and values are
+//! mostly still there. Written ahead of need it yields to people; one that a question waits for has that question's
+//! priority.
 
 use crate::model_handle::ModelHandle;
 use boca_core::{

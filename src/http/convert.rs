@@ -12,6 +12,7 @@ pub(crate) fn usage(usage: &Usage) -> api::Usage {
     api::Usage {
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.cached_tokens,
+        prompt_tokens_details: api::PromptTokensDetails { cached_tokens: usage.cached_tokens },
         completion_tokens: usage.completion_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         total_tokens: usage.prompt_tokens.saturating_add(usage.completion_tokens),

@@ -290,6 +290,7 @@ fn the_next_turn_computes_only_what_is_new() {
     assert!(tokens(&first, "cached_tokens") > 10, "the persona was read before anybody asked: {first}");
     let second = daemon.chat(&asked("And how do I start it?"));
     let (prompt, cached) = (tokens(&second, "prompt_tokens"), tokens(&second, "cached_tokens"));
+    assert_eq!(second["usage"]["prompt_tokens_details"]["cached_tokens"], cached, "as in OpenAI's API");
     // All of the first prompt but the few tokens after which the template goes on in another way.
     assert!(cached + 8 >= tokens(&first, "prompt_tokens") && cached < prompt, "{first} {second}");
     let counted = daemon.get("/api/metrics").expect(200).json();

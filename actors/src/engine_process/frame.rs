@@ -38,13 +38,29 @@ pub(crate) enum FrameError {
     },
 }
 
+/// What is sent in frames.
+pub(crate) trait Message: Serialize + DeserializeOwned {
+    /// Writes its JSON without the general way, which is much code for a short message. False when that cannot be done;
+    /// nothing is written then.
+    fn write_quickly(&self, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    /// Reads what [`Self::write_quickly`] has written; `None` for anything else.
+    fn read_quickly(_: &[u8]) -> Option<Self> {
+        None
+    }
+}
+
 /// The bytes of one message.
 ///
 /// # Errors
 /// [`FrameError::TooLarge`].
-pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+pub(crate) fn encode(message: &impl Message) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; HEADER_BYTES];
-    serde_json::to_writer(&mut frame, message).map_err(|error| FrameError::Io(error.into()))?;
+    if !message.write_quickly(&mut frame) {
+        serde_json::to_writer(&mut frame, message).map_err(|error| FrameError::Io(error.into()))?;
+    }
     let payload = &frame[HEADER_BYTES..];
     let n_bytes = payload.len();
     if n_bytes > MAX_PAYLOAD_BYTES {
@@ -91,10 +107,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`FrameError`]; after one of the kind `Io` that says `WouldBlock` or `TimedOut` the next call goes on.
-    pub(crate) fn read<M: DeserializeOwned>(
-        &mut self,
-        stream: &mut impl io::Read,
-    ) -> Result<Read<M>, FrameError> {
+    pub(crate) fn read<M: Message>(&mut self, stream: &mut impl io::Read) -> Result<Read<M>, FrameError> {
         if let Some(message) = self.next()? {
             return Ok(Read::Message(message));
         }
@@ -115,7 +128,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) fn read_whole<M: DeserializeOwned>(
+    pub(crate) fn read_whole<M: Message>(
         &mut self,
         stream: &mut impl io::Read,
     ) -> Result<Option<M>, FrameError> {
@@ -129,7 +142,7 @@ impl FrameReader {
     }
 
     /// The next message, if all of it has been read.
-    fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+    fn next<M: Message>(&mut self) -> Result<Option<M>, FrameError> {
         let bytes = &self.bytes[self.begin..];
         // At the first byte that is none of ours: what is not a header need not become as long as one.
         let n_magic = bytes.len().min(MAGIC.len());
@@ -153,8 +166,11 @@ impl FrameReader {
         if crc32fast::hash(payload) != word(8) {
             return Err(FrameError::Garbage("the checksum is wrong".into()));
         }
-        let message = serde_json::from_slice(payload)
-            .map_err(|error| FrameError::Garbage(format!("a message that nobody knows ({error})")))?;
+        let message = match M::read_quickly(payload) {
+            Some(message) => message,
+            None => serde_json::from_slice(payload)
+                .map_err(|error| FrameError::Garbage(format!("a message that nobody knows ({error})")))?,
+        };
         self.begin += HEADER_BYTES + n_bytes;
         Ok(Some(message))
     }
@@ -173,6 +189,8 @@ impl FrameReader {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Message for String {}
 
     /// Gives a stream in pieces of these sizes, with a timeout between any two.
     struct Pieces<'a> {
@@ -227,7 +245,7 @@ mod tests {
 
         #[test]
         fn a_damaged_byte_is_found_wherever_it_is(at in 0_usize..1000, flip in 1_u8..=255) {
-            let mut bytes = encode(&"first").unwrap();
+            let mut bytes = encode(&"first".to_owned()).unwrap();
             let n_first = bytes.len();
             bytes.extend(encode(&"the second message".to_owned()).unwrap());
             let at = n_first + at % (bytes.len() - n_first);
@@ -248,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_in_a_message_is_told_from_one_that_ends_after_it() {
-        let bytes = encode(&"whole").unwrap();
+        let bytes = encode(&"whole".to_owned()).unwrap();
         for end in 1..bytes.len() {
             let (read, error) = read_all(&bytes[..end]);
             assert!(
@@ -262,7 +280,7 @@ mod tests {
 
     #[test]
     fn no_header_makes_us_wait_for_more_than_anybody_sends() {
-        let mut bytes = encode(&"x").unwrap();
+        let mut bytes = encode(&"x".to_owned()).unwrap();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         let (_, error) = read_all(bytes.as_slice());
         assert!(matches!(error, Some(FrameError::TooLarge { .. })), "{error:?}");

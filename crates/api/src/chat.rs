@@ -212,12 +212,22 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Prompt tokens that were known from before and not computed again.
     pub cached_tokens: u32,
+    /// The same where clients of OpenAI's API look for it.
+    pub prompt_tokens_details: PromptTokensDetails,
     /// Tokens generated, thinking included.
     pub completion_tokens: u32,
     /// Tokens of the thinking part.
     pub reasoning_tokens: u32,
     /// `prompt_tokens` and `completion_tokens` together.
     pub total_tokens: u32,
+}
+
+/// What is known of the prompt's tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromptTokensDetails {
+    /// [`Usage::cached_tokens`].
+    pub cached_tokens: u32,
 }
 
 /// Where the time of a generation went.

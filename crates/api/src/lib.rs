@@ -31,8 +31,8 @@ pub use batch::{
 };
 pub use body::{BadBody, decode_body};
 pub use chat::{
-    ChatRequest, ChatResponse, Seam, SourceAnswer, SourceTrace, StopTexts, Timings, TokenLogprob, TopLogprob,
-    Trace, Usage,
+    ChatRequest, ChatResponse, PromptTokensDetails, Seam, SourceAnswer, SourceTrace, StopTexts, Timings,
+    TokenLogprob, TopLogprob, Trace, Usage,
 };
 pub use client::{Client, Reply};
 pub use client_error::ClientError;
