@@ -1,5 +1,5 @@
 //! `boca engine-worker`: the engine in a process of its own. Started by the daemon, with the connection to it as standard
-//! input; of no use to anybody else.
+//! input and output; of no use to anybody else.
 
 use crate::engine::EngineJob;
 use crate::exit::Exit;
@@ -28,8 +28,8 @@ fn run() -> anyhow::Result<()> {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
-    let connection = take_connection()?;
-    boca_actors::serve_engine(connection, |job| {
+    let (connection, output) = take_connection()?;
+    boca_actors::serve_engine(connection, output, |job| {
         let job = EngineJob::read(job)?;
         drop(telemetry::start(&job.log));
         Ok(job.factory())
@@ -61,14 +61,16 @@ fn be_the_first_to_go() {
     }
 }
 
-/// The connection that standard input is, for nobody else to read from.
-fn take_connection() -> io::Result<OwnedFd> {
+/// The connection that standard input and output are, for nobody else to read from or to write to.
+fn take_connection() -> io::Result<(OwnedFd, OwnedFd)> {
     let connection = io::stdin().as_fd().try_clone_to_owned()?;
     if rustix::net::getpeername(&connection).is_err() {
         let reason = "standard input is no socket; the daemon starts this command, nobody else can use it";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
-    let nothing = std::fs::File::open("/dev/null")?;
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing)?;
-    Ok(connection)
+    rustix::stdio::dup2_stdout(&nothing)?;
+    Ok((connection, output))
 }

@@ -7,9 +7,8 @@ use super::wire::{FromWorker, Greeting, ToWorker, WorkerJob};
 use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost, EventSink, Pulse};
 use crate::engine_thread::EngineTurn;
 use boca_core::{ErrorCode, Failure};
-use rustix::event::{PollFd, PollFlags, poll};
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, PipeReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -18,6 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -43,7 +43,7 @@ const ENVIRONMENT: [&str; 8] = [
 /// How to start an engine process.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
-    /// The binary; it must hand its standard input to [`super::serve_engine`].
+    /// The binary; it must hand its standard input and output to [`super::serve_engine`].
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
@@ -156,7 +156,7 @@ impl EngineProcess {
         if self.lock().told_to_stop.is_some() {
             return EngineEnd::Stopped;
         }
-        let (mut child, stream) = match spawn(&worker) {
+        let Started { mut child, to_child, from_child } = match spawn(&worker) {
             Ok(started) => started,
             Err(error) => {
                 let program = worker.program.display();
@@ -165,61 +165,55 @@ impl EngineProcess {
         };
         self.lock().process_id = Some(child.id());
         tracing::debug!(pid = child.id(), "an engine process was started");
-        let talk = match (stream.try_clone(), stream.try_clone()) {
-            (Ok(to_child), Ok(from_child)) => {
-                // Ends with the connection, which is shut down below.
-                std::thread::scope(|scope| {
-                    let writer = std::thread::Builder::new().name("boca-engine-pipe".into());
-                    let writer = writer.spawn_scoped(scope, || write_commands(to_child, worker.job, unsent));
-                    let talk = match &writer {
-                        Ok(_) => self.hear_out(from_child, sink),
-                        Err(error) => Talk::Broken(format!("no thread to speak with it: {error}")),
-                    };
-                    self.lock().commands = None;
-                    stream.shutdown(std::net::Shutdown::Both).ok();
-                    talk
-                })
-            }
-            (Err(error), _) | (_, Err(error)) => Talk::Broken(error.to_string()),
-        };
-        drop(stream);
+        // Ends with the connection, which is shut down below.
+        let talk = std::thread::scope(|scope| {
+            let (writer, job) = (std::thread::Builder::new().name("boca-engine-pipe".into()), worker.job);
+            let writer = writer.spawn_scoped(scope, || write_commands(&to_child, job, unsent));
+            let talk = match &writer {
+                Ok(_) => self.hear_out(from_child, sink),
+                Err(error) => Talk::Broken(format!("no thread to speak with it: {error}")),
+            };
+            self.lock().commands = None;
+            to_child.shutdown(std::net::Shutdown::Both).ok();
+            talk
+        });
+        drop(to_child);
         let end = self.end(&mut child, talk);
         self.lock().process_id = None;
         end
     }
 
     /// Waits until the conversation is over.
-    fn hear_out(self: &Arc<Self>, stream: UnixStream, sink: &EventSink) -> Talk {
+    fn hear_out(self: &Arc<Self>, pipe: PipeReader, sink: &EventSink) -> Talk {
         let (end, ended) = mpsc::sync_channel(1);
         let (this, sink) = (Arc::clone(self), Arc::clone(sink));
         self.listening.spawn(async move {
             // Nobody waits for it any more only when the daemon ends.
-            end.send(this.listen(stream, &sink).await).ok();
+            end.send(this.listen(pipe, &sink).await).ok();
         });
         // Whatever happens, the child has to be seen to.
         ended.recv().unwrap_or_else(|_| Talk::Broken("the daemon could not take what it said".into()))
     }
 
     /// Passes on what the process says, until it ends or must be ended.
-    async fn listen(&self, stream: UnixStream, sink: &EventSink) -> Talk {
-        let stream =
-            match stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream)) {
-                Ok(stream) => stream,
-                Err(error) => return Talk::Broken(error.to_string()),
-            };
+    async fn listen(&self, pipe: PipeReader, sink: &EventSink) -> Talk {
+        let pipe = match pipe::Receiver::from_owned_fd(pipe.into()) {
+            Ok(pipe) => pipe,
+            Err(error) => return Talk::Broken(error.to_string()),
+        };
         let mut reader = FrameReader::default();
         let mut liveness = Liveness::new(self.patience, Instant::now());
         let mut is_greeted = false;
         let mut looked = Instant::now();
         loop {
-            let message = match reader.read::<FromWorker>(&mut WhatIsThere(&stream)) {
+            let message = match reader.read::<FromWorker>(&mut WhatIsThere(&pipe)) {
                 Ok(Read::Message(message)) => Some(message),
                 Ok(Read::Part) => None,
                 // What follows from its end is told by how it ended.
                 Ok(Read::End) | Err(FrameError::CutShort { .. }) => return Talk::Closed,
                 Err(FrameError::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
                     // Whether something came, or only time passed, shows in the next round.
-                    drop(timeout(TICK, stream.readable()).await);
+                    drop(timeout(TICK, pipe.readable()).await);
                     None
                 }
                 Err(FrameError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
@@ -308,30 +302,37 @@ impl EngineProcess {
     }
 }
 
-/// A child whose standard input is the other end of the stream. It inherits no other open file, and little of the
+/// A child that was started, and what is said to it and by it.
+struct Started {
+    child: Child,
+    to_child: UnixStream,
+    from_child: PipeReader,
+}
+
+/// A child whose standard input is one end of a socket pair, and whose standard output is a pipe: a pipe wakes who reads
+/// it sooner than a socket does, and every token comes that way. It inherits no other open file, and little of the
 /// environment.
-fn spawn(worker: &WorkerCommand) -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = UnixStream::pair()?;
+fn spawn(worker: &WorkerCommand) -> io::Result<Started> {
+    let (to_child, input) = UnixStream::pair()?;
+    let (from_child, output) = io::pipe()?;
     let mut command = Command::new(&worker.program);
     command
         .args(&worker.arguments)
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
         .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
+        .stdin(Stdio::from(OwnedFd::from(input)))
+        .stdout(output)
         // A Ctrl-C on the terminal is for the daemon, which lets running answers finish.
         .process_group(0);
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
     }
-    let child = command.spawn()?;
-    Ok((child, ours))
+    Ok(Started { child: command.spawn()?, to_child, from_child })
 }
 
 /// The writer's thread: a full pipe must never hold up who sends a command.
-fn write_commands(stream: UnixStream, job: WorkerJob, unsent: Receiver<EngineCommand>) {
-    let mut stream = Waiting(stream);
+fn write_commands(mut stream: &UnixStream, job: WorkerJob, unsent: Receiver<EngineCommand>) {
     let mut write = |message: &ToWorker| match encode(message) {
         Ok(frame) => stream.write_all(&frame).is_ok(),
         Err(error) => {
@@ -378,31 +379,11 @@ fn crashed(message: String) -> EngineEnd {
 }
 
 /// Reads what has come, and does not wait for more.
-struct WhatIsThere<'a>(&'a tokio::net::UnixStream);
+struct WhatIsThere<'a>(&'a pipe::Receiver);
 
 impl io::Read for WhatIsThere<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.try_read(buffer)
-    }
-}
-
-/// Writes, and waits where the reader's other handle of the same connection would not.
-struct Waiting(UnixStream);
-
-impl io::Write for Waiting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
-                }
-                written => return written,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 

@@ -115,9 +115,9 @@ fn every_way_to_end_is_told() {
         ("exit 0", "ended by itself with exit code 0"),
         ("kill -9 $$", "was killed (signal 9), as the kernel does when memory is short"),
         ("kill -11 $$", "was ended by signal 11"),
-        ("cat $1/hello >&0; kill -6 $$", "was ended by signal 6"),
-        ("echo nonsense >&0; exec sleep 100", "bytes that are no message"),
-        ("cat $1/beat >&0; exec sleep 100", "it did not say who it is"),
+        ("cat $1/hello; kill -6 $$", "was ended by signal 6"),
+        ("echo nonsense; exec sleep 100", "bytes that are no message"),
+        ("cat $1/beat; exec sleep 100", "it did not say who it is"),
     ] {
         let scripted = Scripted::start(script, patient());
         let told = scripted.reason();
@@ -127,7 +127,7 @@ fn every_way_to_end_is_told() {
 
 #[test]
 fn a_process_that_does_not_speak_is_ended() {
-    for script in ["exec sleep 100", "cat $1/hello >&0; exec sleep 100"] {
+    for script in ["exec sleep 100", "cat $1/hello; exec sleep 100"] {
         let scripted = Scripted::start(script, ProcessPatience { beat: SHORT, ..patient() });
         let id = scripted.id();
         assert!(scripted.reason().contains("it has not reported for"), "{script}");
@@ -138,7 +138,7 @@ fn a_process_that_does_not_speak_is_ended() {
 
 #[test]
 fn a_load_that_does_not_come_further_is_ended_though_it_beats() {
-    let script = "cat $1/hello >&0; while cat $1/beat >&0; do sleep 0.02; done";
+    let script = "cat $1/hello; while cat $1/beat; do sleep 0.02; done";
     let scripted = Scripted::start(script, ProcessPatience { step: SHORT, ..patient() });
     assert!(scripted.reason().contains("loading the weights has not come further"));
     assert_eq!(scripted.process.pulse().n_steps, 7);
@@ -146,7 +146,7 @@ fn a_load_that_does_not_come_further_is_ended_though_it_beats() {
 
 #[test]
 fn another_build_is_refused_for_good() {
-    let scripted = Scripted::start("cat $1/foreign >&0; exec sleep 100", patient());
+    let scripted = Scripted::start("cat $1/foreign; exec sleep 100", patient());
     match scripted.end() {
         EngineEnd::LoadFailed(failure) => {
             assert_eq!(failure.code, ErrorCode::ModelUnavailable);
@@ -176,12 +176,12 @@ fn a_program_that_is_not_there_is_told() {
 fn a_stop_is_obeyed_or_enforced() {
     // The end of its standard input is what a well-behaved one ends with.
     let obedient =
-        Scripted::start("cat $1/hello >&0; head -c 1 > $1/told; cat $1/stopped >&0; cat", patient());
+        Scripted::start("cat $1/hello; head -c 1 > $1/told; cat $1/stopped; cat > /dev/null", patient());
     until(|| obedient.file("told").filter(|told| !told.is_empty()));
     obedient.process.send(EngineCommand::Stop).unwrap();
     assert_eq!(obedient.end(), EngineEnd::Stopped);
     let stubborn = Scripted::start(
-        "trap '' TERM; cat $1/hello >&0; exec sleep 100",
+        "trap '' TERM; cat $1/hello; exec sleep 100",
         ProcessPatience { stop: SHORT, ..patient() },
     );
     let id = stubborn.id();
@@ -193,14 +193,14 @@ fn a_stop_is_obeyed_or_enforced() {
 
 #[test]
 fn force_ends_what_does_not_obey() {
-    let scripted = Scripted::start("cat $1/hello >&0; exec sleep 100", patient());
+    let scripted = Scripted::start("cat $1/hello; exec sleep 100", patient());
     assert!(scripted.process.end_by_force("it was stuck"));
     assert!(scripted.reason().contains("it was stuck"));
 }
 
 #[test]
 fn it_is_told_its_job_and_sees_little_else() {
-    let script = "cat $1/hello >&0; env > $1/env; ls -l /proc/self/fd > $1/files; pwd > $1/pwd; head -c 60 > $1/job; \
+    let script = "cat $1/hello; env > $1/env; ls -l /proc/self/fd > $1/files; pwd > $1/pwd; head -c 60 > $1/job; \
                   touch $1/done; exec sleep 100";
     let of_daemon = tempfile::NamedTempFile::new().unwrap();
     let scripted = Scripted::start(script, patient());
@@ -222,7 +222,7 @@ fn it_is_told_its_job_and_sees_little_else() {
 #[test]
 fn more_than_the_pipe_holds_arrives_whole() {
     let n_bytes = 3_000_000;
-    let script = "cat $1/hello >&0; sleep 0.2; head -c 3000000 | wc -c > $1/told; touch $1/done; cat";
+    let script = "cat $1/hello; sleep 0.2; head -c 3000000 | wc -c > $1/told; touch $1/done; cat > /dev/null";
     let scripted = Scripted::start_with(script, patient(), &"x".repeat(n_bytes));
     until(|| scripted.file("done"));
     assert_eq!(scripted.file("told").unwrap().trim(), n_bytes.to_string());

@@ -7,7 +7,7 @@ use super::wire::{FromWorker, Greeting, ToWorker, WorkerJob};
 use crate::engine_host::{EngineEvent, EngineHost};
 use crate::engine_thread::{EngineThread, EngineTurn};
 use boca_engine::GeneratorFactory;
-use std::io::{self, Write};
+use std::io::{self, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -42,17 +42,19 @@ impl From<FrameError> for WorkerError {
     }
 }
 
-/// Serves one engine over a connection to the daemon until that closes. `prepare` is told what is to be done.
+/// Serves one engine until the connection to the daemon closes; what it has to say goes to `output`. `prepare` is told
+/// what is to be done.
 ///
 /// # Errors
 /// [`WorkerError`].
 pub fn serve_engine(
     connection: OwnedFd,
+    output: OwnedFd,
     prepare: impl FnOnce(WorkerJob) -> Result<GeneratorFactory, String>,
 ) -> Result<(), WorkerError> {
     crate::exit_guard::keep_panic_notes();
     let mut stream = UnixStream::from(connection);
-    let out = Arc::new(Mutex::new(stream.try_clone()?));
+    let out = Arc::new(Mutex::new(PipeWriter::from(output)));
     send(&out, &FromWorker::Hello(Greeting::own()))?;
     let mut reader = FrameReader::default();
     let job = match reader.read_whole(&mut stream)? {
@@ -93,8 +95,8 @@ pub fn serve_engine(
     }
 }
 
-fn send(out: &Mutex<UnixStream>, message: &FromWorker) -> Result<(), WorkerError> {
+fn send(out: &Mutex<PipeWriter>, message: &FromWorker) -> Result<(), WorkerError> {
     let frame = encode(message)?;
-    let mut stream = out.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(stream.write_all(&frame)?)
+    let mut pipe = out.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(pipe.write_all(&frame)?)
 }
