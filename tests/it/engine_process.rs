@@ -189,7 +189,11 @@ fn a_hundred_lost_engines_cost_half_answers_and_nothing_else() {
     const ROUNDS: usize = 100;
     let home = Home::of_endless_answers();
     home.write_config(&format!("{RESTLESS}[model]\nqueue_limit = 64\n"));
-    let daemon = Daemon::start(&home);
+    let mut command = home.command(&["serve"]);
+    // glibc gives threads pools of memory of their own, which fill one after the other and would look like a leak.
+    command.env("MALLOC_ARENA_MAX", "1");
+    let daemon = Daemon::spawn_command(command, home.socket());
+    daemon.wait_until_ready();
     let (is_over, n_answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut marks = Vec::new();
     let (mut n_broken, mut n_whole, mut n_refused) = (0, 0, 0);
@@ -258,7 +262,8 @@ fn a_hundred_lost_engines_cost_half_answers_and_nothing_else() {
     assert!(n_refused < n_answered / 4, "{n_refused} of {n_answered}");
     // Connections come and go; a leak of one a round would be ninety.
     assert!(files_late <= files_early + 10, "{files_early} -> {files_late}");
-    assert!(kib_late <= kib_early + (16 << 10), "{kib_early} -> {kib_late} KiB");
+    // The chats leave something in the store's cache; a buffer a round would be more.
+    assert!(kib_late <= kib_early + (8 << 10), "{kib_early} -> {kib_late} KiB");
     let mut connection: Connection = daemon.connect();
     connection.send("GET", "/health", None);
     assert_eq!(connection.read_reply().status, 200);
