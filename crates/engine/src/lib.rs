@@ -1,7 +1,7 @@
 //! GLM-4 MoE inference over MLX checkpoints.
 //!
 //! - [`checkpoint`]: opens and checks a checkpoint directory, maps its weights.
-//! - [`backend`]: the small trait that a device implements; [`cpu`] is the native one.
+//! - [`backend`]: the small trait that a device implements; [`cpu`] is the native one, `mlx` uses Apple's library.
 //! - [`text`]: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
 //! - [`memory`]: what a model takes, what is free, and whether it fits.
 //! - [`synthetic`]: makes checkpoints of random weights, for benchmarks and tests.
@@ -27,6 +27,8 @@ pub mod checkpoint;
 pub mod cpu;
 pub mod generate;
 pub mod memory;
+#[cfg(any(target_os = "macos", feature = "mlx"))]
+pub mod mlx;
 pub mod synthetic;
 pub mod text;
 
@@ -39,6 +41,7 @@ mod one_by_one;
 mod prompt_fit;
 mod prompts;
 mod source;
+mod step;
 
 pub use error::EngineError;
 pub use generator::{CancelToken, Generator, GeneratorFactory, Report, ReportSink};

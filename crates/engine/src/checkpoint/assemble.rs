@@ -9,7 +9,7 @@ use super::files::CheckpointFiles;
 use super::quantization::{Override, QuantizationMap, by_shape};
 use super::safetensors::{DType, TensorEntry};
 use super::shards::TensorTable;
-use super::tensor::{FloatType, Linear, Matrix, MatrixData, TensorBytes};
+use super::tensor::{FloatType, Linear, Matrix, MatrixData, TensorBytes, Vector};
 use super::weights::{AttentionWeights, GatedMlp, LayerWeights, MlpWeights, MoeWeights, Weights};
 use std::collections::HashSet;
 
@@ -283,15 +283,15 @@ impl<'a> Finder<'a> {
         }))
     }
 
-    /// A small vector, converted to f32.
-    fn vector(&mut self, name: &str, length: usize) -> Vec<f32> {
-        let Some(entry) = self.find(name) else { return Vec::new() };
-        match self.float_of(entry, &[length]) {
-            Ok(float) => float.to_f32(&self.bytes(entry)),
-            Err(wrong) => {
+    fn vector(&mut self, name: &str, length: usize) -> Vector {
+        let found = self.find(name).map(|entry| (entry, self.float_of(entry, &[length])));
+        match found {
+            Some((entry, Ok(float))) => Vector { values: float.to_f32(&self.bytes(entry)), float },
+            Some((_, Err(wrong))) => {
                 self.wrong.get_or_insert(wrong);
-                Vec::new()
+                Vector { values: Vec::new(), float: FloatType::F32 }
             }
+            None => Vector { values: Vec::new(), float: FloatType::F32 },
         }
     }
 

@@ -21,7 +21,7 @@ mod weights;
 pub use config::{ARCHITECTURE, ModelConfig};
 pub use count::ParameterCount;
 pub use error::CheckpointError;
-pub use tensor::{Bytes, FloatType, Linear, Matrix, MatrixData, TensorBytes};
+pub use tensor::{Bytes, FloatType, Linear, Matrix, MatrixData, TensorBytes, Vector};
 pub use text_files::{GenerationDefaults, TextFiles};
 pub use verify::{FileReport, TensorProblem, VerifyReport};
 pub use weights::{AttentionWeights, GatedMlp, LayerWeights, MlpWeights, MoeWeights, Weights};

@@ -59,6 +59,17 @@ impl TensorBytes {
         Self::new(self.file.clone(), start..start + length)
     }
 
+    /// These bytes as one, where each begins where the one before ends.
+    #[cfg(any(target_os = "macos", feature = "mlx"))]
+    pub(crate) fn joined<'a>(mut parts: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let first = parts.next()?;
+        let range = parts.try_fold(first.range.clone(), |whole, part| {
+            let follows = Arc::ptr_eq(&part.file, &first.file) && part.range.start == whole.end;
+            follows.then_some(whole.start..part.range.end)
+        })?;
+        Some(Self::new(first.file.clone(), range))
+    }
+
     /// Bytes made while loading.
     pub fn owned(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
@@ -102,6 +113,23 @@ impl FloatType {
             Self::F16 => pairs.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
             Self::F32 => quads.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         }
+    }
+}
+
+/// A small tensor, widened to f32 while loading, which loses nothing.
+#[derive(Debug, Clone)]
+pub struct Vector {
+    /// Its numbers.
+    pub values: Vec<f32>,
+    /// The format in which the checkpoint has them.
+    pub float: FloatType,
+}
+
+impl Deref for Vector {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values
     }
 }
 
@@ -159,5 +187,5 @@ pub struct Linear {
     /// `[n_out, n_in]`
     pub weight: Matrix,
     /// `[n_out]`, converted to f32 while loading: small, and read in every step.
-    pub bias: Option<Vec<f32>>,
+    pub bias: Option<Vector>,
 }

@@ -1,6 +1,6 @@
 //! All tensors of a GLM-4 MoE, under the names of the checkpoint.
 
-use super::tensor::{Linear, Matrix};
+use super::tensor::{Linear, Matrix, Vector};
 
 /// The whole model.
 #[derive(Debug, Clone)]
@@ -10,7 +10,7 @@ pub struct Weights {
     /// `model.layers.{i}`
     pub layers: Vec<LayerWeights>,
     /// `model.norm.weight` `[hidden_size]`
-    pub norm: Vec<f32>,
+    pub norm: Vector,
     /// `lm_head` `[vocab_size, hidden_size]`; `None` when tied.
     pub lm_head: Option<Linear>,
 }
@@ -19,11 +19,11 @@ pub struct Weights {
 #[derive(Debug, Clone)]
 pub struct LayerWeights {
     /// `input_layernorm.weight` `[hidden_size]`
-    pub input_layernorm: Vec<f32>,
+    pub input_layernorm: Vector,
     /// `self_attn`
     pub self_attn: AttentionWeights,
     /// `post_attention_layernorm.weight` `[hidden_size]`
-    pub post_attention_layernorm: Vec<f32>,
+    pub post_attention_layernorm: Vector,
     /// `mlp`
     pub mlp: MlpWeights,
 }
@@ -40,9 +40,9 @@ pub struct AttentionWeights {
     /// `[hidden_size, n_heads * head_dim]`
     pub o_proj: Linear,
     /// `q_norm.weight` `[head_dim]`, with `use_qk_norm`.
-    pub q_norm: Option<Vec<f32>>,
+    pub q_norm: Option<Vector>,
     /// `k_norm.weight` `[head_dim]`, with `use_qk_norm`.
-    pub k_norm: Option<Vec<f32>>,
+    pub k_norm: Option<Vector>,
 }
 
 /// A dense block or a mixture.
@@ -71,7 +71,7 @@ pub struct MoeWeights {
     /// `gate.weight` `[n_experts, hidden_size]`
     pub gate: Matrix,
     /// `gate.e_score_correction_bias` `[n_experts]`
-    pub e_score_correction_bias: Vec<f32>,
+    pub e_score_correction_bias: Vector,
     /// `switch_mlp` or `experts.{e}`: one entry an expert; stacked tensors are cut into views.
     pub experts: Vec<GatedMlp>,
     /// `shared_experts`, added unweighted; `None` when the config has none.

@@ -4,8 +4,8 @@ use super::kernels::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, MAX_HEADS, Narrow
 use super::kv_cache::KvSequence;
 use super::linear::Compute;
 use super::pool::WorkerPanic;
-use super::step::Step;
 use crate::checkpoint::ModelConfig;
+use crate::step::Step;
 use boca_core::KvPrecision;
 use std::cell::RefCell;
 use std::ops::Range;

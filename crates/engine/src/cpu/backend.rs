@@ -7,9 +7,9 @@ use super::kernels::KV_BLOCK_TOKENS;
 use super::kv_cache::{KvSequence, KvShape, ReservedBytes};
 use super::linear::Compute;
 use super::pool::{Pool, panic_text};
-use super::step::Step;
 use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
+use crate::step::{Extent, Step};
 use boca_core::KvPrecision;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -97,26 +97,11 @@ impl CpuBackend {
 
     /// Checks all chunks before anything changes, then lays them out as rows.
     fn prepare(&mut self, chunks: &[Chunk<'_>]) -> Result<(), BackendError> {
-        self.step.clear();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let bad = |reason: String| bad_sequence(chunk.sequence, reason);
-            let sequence = self.sequences.get(&chunk.sequence).ok_or_else(|| bad("it is not open".into()))?;
-            if chunks[..index].iter().any(|other| other.sequence == chunk.sequence) {
-                return Err(bad("it has two chunks in one step".into()));
-            }
-            if chunk.tokens.is_empty() {
-                return Err(bad("its chunk has no tokens".into()));
-            }
-            let (held, new, max) = (sequence.len(), chunk.tokens.len(), sequence.max_tokens());
-            if new > max - held {
-                return Err(bad(format!("it may hold {max} tokens, has {held}, and was given {new} more")));
-            }
-            if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.vocab_size) {
-                let last = self.vocab_size - 1;
-                return Err(bad(format!("token ids go up to {last}, it was given {token}")));
-            }
-            self.step.push(chunk, held);
-        }
+        let sequences = &self.sequences;
+        self.step.prepare(chunks, self.vocab_size, |id| {
+            let sequence = sequences.get(&id)?;
+            Some(Extent { n_tokens: sequence.len(), max_tokens: sequence.max_tokens() })
+        })?;
         for chunk in chunks {
             if let Some(sequence) = self.sequences.get_mut(&chunk.sequence) {
                 sequence.reserve(chunk.tokens.len())?;
@@ -144,12 +129,9 @@ impl Backend for CpuBackend {
         max_tokens: usize,
     ) -> Result<SequenceId, BackendError> {
         let sequence = self.sequences.get(&parent);
-        let sequence = sequence.ok_or_else(|| bad_sequence(parent, "it is not open".into()))?;
-        let held = sequence.len();
-        if n_tokens > held || n_tokens > max_tokens {
-            let reason =
-                format!("it holds {held} tokens; {n_tokens} of them were to go on up to {max_tokens}");
-            return Err(bad_sequence(parent, reason));
+        let sequence = sequence.ok_or_else(|| BackendError::bad_sequence(parent, "it is not open".into()))?;
+        if let Some(error) = BackendError::of_fork(parent, sequence.len(), n_tokens, max_tokens) {
+            return Err(error);
         }
         let fork = sequence.fork(n_tokens, max_tokens)?;
         Ok(self.insert(fork))
@@ -199,8 +181,7 @@ impl Backend for CpuBackend {
 
     fn collect(&mut self, ticket: Ticket, logits: &mut Logits) -> Result<(), BackendError> {
         let Some(values) = self.finished.remove(&ticket.0) else {
-            let reason = format!("step {} was never launched here", ticket.0);
-            return Err(BackendError::Device { after: std::time::Duration::ZERO, reason });
+            return Err(BackendError::unknown_step(&ticket));
         };
         self.spare = std::mem::replace(&mut logits.values, values);
         logits.vocab_size = self.vocab_size;
@@ -247,8 +228,4 @@ impl Backend for CpuBackend {
         }
         self.kv_shape.block_bytes().saturating_mul(blocks.len() as u64)
     }
-}
-
-fn bad_sequence(sequence: SequenceId, reason: String) -> BackendError {
-    BackendError::BadSequence { sequence: sequence.0, reason }
 }

@@ -7,9 +7,9 @@ use super::kv_cache::KvSequence;
 use super::linear::{Compute, Product};
 use super::rope::{Rope, Rotations};
 use super::scratch::Buffer;
-use super::step::Step;
 use super::{StepError, norm_rows};
 use crate::checkpoint::{AttentionWeights, Matrix, MlpWeights, ModelConfig, Weights};
+use crate::step::Step;
 
 /// The model and the buffers of its steps.
 #[derive(Debug)]

@@ -22,7 +22,6 @@ mod pool;
 mod rope;
 mod router;
 mod scratch;
-mod step;
 #[cfg(test)]
 mod tests;
 

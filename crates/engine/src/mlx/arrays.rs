@@ -1,0 +1,263 @@
+//! Weights as MLX has them.
+
+use super::{Result, int};
+use crate::checkpoint::{FloatType, Linear, Matrix, MatrixData, TensorBytes, Vector};
+use bytemuck::{AnyBitPattern, NoUninit, cast_slice_mut, try_cast_slice};
+use mlx_rs::error::Exception;
+use mlx_rs::ops::{addmm, dequantize, gather_mm, gather_qmm, quantized_matmul};
+use mlx_rs::{Array, Dtype};
+use std::borrow::Cow;
+
+/// Brings tensors into MLX's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uploader {
+    /// Whether every floating-point number is widened to f32, instead of staying as the checkpoint has it.
+    pub(super) widen: bool,
+    /// MLX's code for processors multiplies by chosen matrices that are not quantised in f32 alone.
+    pub(super) on_cpu: bool,
+}
+
+/// A matrix, or as many of one shape as there are experts.
+#[derive(Debug)]
+enum Weight {
+    /// `[.., n_in, n_out]`: the transpose of what the checkpoint has.
+    Dense(Array),
+    Quantized {
+        packed: Array,
+        scales: Array,
+        biases: Array,
+        group_size: i32,
+        bits: i32,
+    },
+}
+
+/// `y = x · Wᵀ (+ bias)`
+#[derive(Debug)]
+pub(super) struct Projection {
+    weight: Weight,
+    bias: Option<Array>,
+}
+
+/// One projection for each expert.
+#[derive(Debug)]
+pub(super) struct ExpertProjection(Weight);
+
+/// Token embeddings, which may be the head too.
+#[derive(Debug)]
+pub(super) struct Embedding {
+    /// `[vocab_size, hidden_size]`, not transposed.
+    weight: Weight,
+}
+
+impl Projection {
+    /// `x`: `[n_rows, n_in]`.
+    pub(super) fn forward(&self, x: &Array) -> Result<Array> {
+        let product = match (&self.weight, &self.bias) {
+            (Weight::Dense(transposed), Some(bias)) => return addmm(bias, x, transposed, None, None),
+            (Weight::Dense(transposed), None) => x.matmul(transposed)?,
+            (Weight::Quantized { packed, scales, biases, group_size, bits }, _) => {
+                quantized_matmul(x, packed, scales, biases, true, *group_size, *bits)?
+            }
+        };
+        match &self.bias {
+            Some(bias) => product.add(bias),
+            None => Ok(product),
+        }
+    }
+}
+
+impl ExpertProjection {
+    /// Each row of `x` by the experts that `indices` names for it.
+    pub(super) fn forward(&self, x: &Array, indices: &Array, are_sorted: bool) -> Result<Array> {
+        match &self.0 {
+            Weight::Dense(transposed) => {
+                let wide = x.as_dtype(transposed.dtype())?;
+                gather_mm(wide, transposed, None, indices, are_sorted)?.as_dtype(x.dtype())
+            }
+            Weight::Quantized { packed, scales, biases, group_size, bits } => {
+                gather_qmm(x, packed, scales, biases, None, indices, true, *group_size, *bits, are_sorted)
+            }
+        }
+    }
+}
+
+impl Embedding {
+    /// The rows of these tokens.
+    pub(super) fn rows(&self, tokens: &Array) -> Result<Array> {
+        match &self.weight {
+            Weight::Dense(rows) => rows.take_axis(tokens, 0),
+            Weight::Quantized { packed, scales, biases, group_size, bits } => {
+                let [packed, scales, biases] = [packed, scales, biases].map(|part| part.take_axis(tokens, 0));
+                dequantize(packed?, scales?, &biases?, *group_size, *bits)
+            }
+        }
+    }
+
+    /// The embeddings as the head.
+    pub(super) fn as_head(&self, x: &Array) -> Result<Array> {
+        match &self.weight {
+            Weight::Dense(rows) => x.matmul(rows.transpose()?),
+            Weight::Quantized { packed, scales, biases, group_size, bits } => {
+                quantized_matmul(x, packed, scales, biases, true, *group_size, *bits)
+            }
+        }
+    }
+}
+
+impl Uploader {
+    pub(super) fn vector(self, vector: &Vector) -> Result<Array> {
+        let array = Array::from_slice(&vector.values, &[int(vector.len())]);
+        // Every number came from that format, so nothing is lost on the way back.
+        array.as_dtype(self.float(vector.float))
+    }
+
+    pub(super) fn projection(self, linear: &Linear) -> Result<Projection> {
+        let bias = linear.bias.as_ref().map(|bias| self.vector(bias)).transpose()?;
+        Ok(Projection { weight: self.weight(&[&linear.weight])?.squeezed()?.transposed()?, bias })
+    }
+
+    pub(super) fn matrix(self, matrix: &Matrix) -> Result<Projection> {
+        Ok(Projection { weight: self.weight(&[matrix])?.squeezed()?.transposed()?, bias: None })
+    }
+
+    pub(super) fn embedding(self, matrix: &Matrix) -> Result<Embedding> {
+        Ok(Embedding { weight: self.weight(&[matrix])?.squeezed()? })
+    }
+
+    /// Matrices of one shape and format, one for each expert.
+    pub(super) fn experts<'a>(self, linears: impl Iterator<Item = &'a Linear>) -> Result<ExpertProjection> {
+        let matrices: Vec<&Matrix> = linears.map(|linear| &linear.weight).collect();
+        let is_dense = matrices.iter().any(|matrix| matches!(matrix.data, MatrixData::Dense { .. }));
+        let widen = self.widen || (self.on_cpu && is_dense);
+        Ok(ExpertProjection(Self { widen, ..self }.weight(&matrices)?.transposed()?))
+    }
+
+    /// `[matrices.len(), n_out, ..]`
+    fn weight(self, matrices: &[&Matrix]) -> Result<Weight> {
+        let first = matrices.first().ok_or_else(|| Exception::custom("a mixture without experts"))?;
+        let shape = |columns: usize| [int(matrices.len()), int(first.n_out), int(columns)];
+        match &first.data {
+            MatrixData::Dense { float, .. } => {
+                let parts = each(matrices, |data| match data {
+                    MatrixData::Dense { float: other, values } if other == float => Some(values),
+                    _ => None,
+                })?;
+                Ok(Weight::Dense(self.floats(*float, &joined(&parts), &shape(first.n_in))?))
+            }
+            MatrixData::Affine { bits, group_size, float, .. } => {
+                let parts = |pick: fn(&MatrixData) -> Option<&TensorBytes>| {
+                    each(matrices, move |data| match data {
+                        MatrixData::Affine { bits: b, group_size: g, float: f, .. }
+                            if (b, g, f) == (bits, group_size, float) =>
+                        {
+                            pick(data)
+                        }
+                        _ => None,
+                    })
+                };
+                let packed = parts(|data| match data {
+                    MatrixData::Affine { packed, .. } => Some(packed),
+                    MatrixData::Dense { .. } => None,
+                })?;
+                let scales = parts(|data| match data {
+                    MatrixData::Affine { scales, .. } => Some(scales),
+                    MatrixData::Dense { .. } => None,
+                })?;
+                let biases = parts(|data| match data {
+                    MatrixData::Affine { biases, .. } => Some(biases),
+                    MatrixData::Dense { .. } => None,
+                })?;
+                let n_groups = first.n_in / group_size;
+                Ok(Weight::Quantized {
+                    packed: array_of(
+                        &joined(&packed),
+                        Dtype::Uint32,
+                        &shape(first.n_in * usize::from(*bits) / 32),
+                    ),
+                    scales: self.floats(*float, &joined(&scales), &shape(n_groups))?,
+                    biases: self.floats(*float, &joined(&biases), &shape(n_groups))?,
+                    group_size: int(*group_size),
+                    bits: i32::from(*bits),
+                })
+            }
+        }
+    }
+
+    fn floats(self, float: FloatType, bytes: &[u8], shape: &[i32]) -> Result<Array> {
+        let stored = Self { widen: false, ..self }.float(float);
+        array_of(bytes, stored, shape).as_dtype(self.float(float))
+    }
+
+    /// In which format numbers of that one are computed with.
+    fn float(self, float: FloatType) -> Dtype {
+        match float {
+            _ if self.widen => Dtype::Float32,
+            FloatType::Bf16 => Dtype::Bfloat16,
+            FloatType::F16 => Dtype::Float16,
+            FloatType::F32 => Dtype::Float32,
+        }
+    }
+}
+
+impl Weight {
+    /// A single matrix without the axis of the experts.
+    fn squeezed(self) -> Result<Self> {
+        let squeezed = |array: Array| array.squeeze_axes(&[0]);
+        Ok(match self {
+            Self::Dense(rows) => Self::Dense(squeezed(rows)?),
+            Self::Quantized { packed, scales, biases, group_size, bits } => Self::Quantized {
+                packed: squeezed(packed)?,
+                scales: squeezed(scales)?,
+                biases: squeezed(biases)?,
+                group_size,
+                bits,
+            },
+        })
+    }
+
+    /// Quantised products transpose by themselves.
+    fn transposed(self) -> Result<Self> {
+        match self {
+            Self::Dense(rows) => Ok(Self::Dense(rows.swap_axes(-1, -2)?)),
+            quantized @ Self::Quantized { .. } => Ok(quantized),
+        }
+    }
+}
+
+/// The same part of all matrices.
+fn each<'a>(
+    matrices: &[&'a Matrix],
+    pick: impl Fn(&'a MatrixData) -> Option<&'a TensorBytes>,
+) -> Result<Vec<&'a TensorBytes>> {
+    let parts: Option<Vec<_>> = matrices.iter().map(|matrix| pick(&matrix.data)).collect();
+    parts.ok_or_else(|| Exception::custom("the experts of one layer are not all quantised alike"))
+}
+
+/// Stacked tensors lie one after the other already.
+fn joined(parts: &[&TensorBytes]) -> TensorBytes {
+    TensorBytes::joined(parts.iter().copied())
+        .unwrap_or_else(|| TensorBytes::owned(parts.iter().flat_map(|part| part.iter().copied()).collect()))
+}
+
+/// An array of these little-endian numbers.
+pub(super) fn array_of(bytes: &[u8], dtype: Dtype, shape: &[i32]) -> Array {
+    match dtype {
+        Dtype::Bfloat16 => Array::from_slice::<half::bf16>(&numbers(bytes), shape),
+        Dtype::Float16 => Array::from_slice::<half::f16>(&numbers(bytes), shape),
+        Dtype::Float32 => Array::from_slice::<f32>(&numbers(bytes), shape),
+        Dtype::Uint32 => Array::from_slice::<u32>(&numbers(bytes), shape),
+        other => unreachable!("tensors have no numbers of {other:?}"),
+    }
+}
+
+/// In place where the bytes lie right: files do not align their tensors.
+fn numbers<T: AnyBitPattern + NoUninit>(bytes: &[u8]) -> Cow<'_, [T]> {
+    match try_cast_slice(bytes) {
+        Ok(numbers) => Cow::Borrowed(numbers),
+        Err(_) => {
+            let mut numbers = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+            cast_slice_mut(&mut numbers).copy_from_slice(bytes);
+            Cow::Owned(numbers)
+        }
+    }
+}

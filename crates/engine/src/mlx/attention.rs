@@ -1,0 +1,180 @@
+//! Grouped-query attention over the keys and values of many sequences.
+//!
+//! Source: `Attention` in mlx-lm `models/glm4_moe.py`, `quantized_scaled_dot_product_attention` in `models/base.py`.
+
+use super::arrays::{Projection, Uploader};
+use super::kv::{KvSequence, Planes};
+use super::model::StepArrays;
+use super::{Result, int};
+use crate::checkpoint::{AttentionWeights, ModelConfig};
+use mlx_rs::fast::{
+    ScaledDotProductAttentionMask as Mask, rms_norm, rope, rope_dynamic, scaled_dot_product_attention,
+};
+use mlx_rs::ops::indexing::TryIndexOp;
+use mlx_rs::ops::{arange, concatenate, quantized_matmul, select, softmax_axis};
+use mlx_rs::{Array, Dtype};
+
+#[derive(Debug)]
+pub(super) struct Attention {
+    q_proj: Projection,
+    k_proj: Projection,
+    v_proj: Projection,
+    o_proj: Projection,
+    q_norm: Option<Array>,
+    k_norm: Option<Array>,
+    heads: Heads,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Heads {
+    n_heads: i32,
+    n_kv_heads: i32,
+    head_dim: i32,
+    rotary_dim: i32,
+    rope_theta: f32,
+    norm_eps: f32,
+    scale: f32,
+}
+
+impl Attention {
+    pub(super) fn new(uploader: Uploader, config: &ModelConfig, weights: &AttentionWeights) -> Result<Self> {
+        let norm = |norm: &Option<_>| norm.as_ref().map(|norm| uploader.vector(norm)).transpose();
+        Ok(Self {
+            q_proj: uploader.projection(&weights.q_proj)?,
+            k_proj: uploader.projection(&weights.k_proj)?,
+            v_proj: uploader.projection(&weights.v_proj)?,
+            o_proj: uploader.projection(&weights.o_proj)?,
+            q_norm: norm(&weights.q_norm)?,
+            k_norm: norm(&weights.k_norm)?,
+            heads: Heads {
+                n_heads: int(config.n_heads),
+                n_kv_heads: int(config.n_kv_heads),
+                head_dim: int(config.head_dim),
+                rotary_dim: int(config.rotary_dim),
+                rope_theta: config.rope_theta,
+                norm_eps: config.rms_norm_eps,
+                scale: (config.head_dim as f32).powf(-0.5),
+            },
+        })
+    }
+
+    /// `x`: `[n_rows, hidden_size]`; `sequences` are those of the step's chunks.
+    pub(super) fn forward(
+        &self,
+        x: &Array,
+        step: &StepArrays,
+        layer: usize,
+        sequences: &mut [KvSequence],
+    ) -> Result<Array> {
+        let heads = self.heads;
+        let split = |x: Array, n_heads| x.reshape(&[-1, n_heads, heads.head_dim]);
+        let norm = |x: Array, norm: &Option<Array>| match norm {
+            Some(norm) => rms_norm(&x, Some(norm), heads.norm_eps),
+            None => Ok(x),
+        };
+        let queries = norm(split(self.q_proj.forward(x)?, heads.n_heads)?, &self.q_norm)?;
+        let keys = norm(split(self.k_proj.forward(x)?, heads.n_kv_heads)?, &self.k_norm)?;
+        let values = split(self.v_proj.forward(x)?, heads.n_kv_heads)?;
+        let attended = match (step.chunks(), sequences) {
+            ([chunk], [sequence]) => {
+                let rotate = |x: Array| heads.rope(&by_head(&x)?, chunk.position);
+                heads.attend(&rotate(queries)?, &rotate(keys)?, &by_head(&values)?, layer, sequence)?
+            }
+            (chunks, sequences) => {
+                let (queries, keys) = (heads.rope_rows(&queries, step)?, heads.rope_rows(&keys, step)?);
+                let mut attended = Vec::with_capacity(chunks.len());
+                for (chunk, sequence) in chunks.iter().zip(sequences) {
+                    let rows = chunk.first_row..chunk.first_row + chunk.n_rows;
+                    let of = |x: &Array| by_head(&x.try_index(rows.clone())?);
+                    let (queries, keys, values) = (of(&queries)?, of(&keys)?, of(&values)?);
+                    attended.push(heads.attend(&queries, &keys, &values, layer, sequence)?);
+                }
+                concatenate(&attended, 0)?
+            }
+        };
+        self.o_proj.forward(&attended)
+    }
+}
+
+impl Heads {
+    /// `x`: `[1, n, n_tokens, head_dim]`, the first token at `position`.
+    fn rope(self, x: &Array, position: i32) -> Result<Array> {
+        rope(x, self.rotary_dim, false, self.rope_theta, 1.0, position, None)
+    }
+
+    /// `x`: `[n_rows, n, head_dim]`, each row at its own position.
+    fn rope_rows(self, x: &Array, step: &StepArrays) -> Result<Array> {
+        let rows = x.expand_dims(-2)?;
+        let rotated =
+            rope_dynamic(&rows, self.rotary_dim, false, self.rope_theta, 1.0, step.positions(), None)?;
+        rotated.squeeze_axes(&[-2])
+    }
+
+    /// Appends keys and values to the sequence, and attends to all that it has: `[n_tokens, n_heads * head_dim]`.
+    fn attend(
+        self,
+        queries: &Array,
+        keys: &Array,
+        values: &Array,
+        layer: usize,
+        sequence: &mut KvSequence,
+    ) -> Result<Array> {
+        let n_tokens = queries.dim(-2);
+        let (keys, values) = sequence.append(layer, keys, values)?;
+        let attended = match (&keys, &values) {
+            (Planes::Plain(keys), Planes::Plain(values)) => {
+                let mask = (n_tokens > 1).then_some(Mask::Causal);
+                scaled_dot_product_attention(queries, keys, values, self.scale, mask, None)?
+            }
+            _ => self.attend_quantized(queries, &keys, &values)?,
+        };
+        attended.squeeze_axes(&[0])?.swap_axes(0, 1)?.reshape(&[n_tokens, self.n_heads * self.head_dim])
+    }
+
+    fn attend_quantized(self, queries: &Array, keys: &Planes, values: &Planes) -> Result<Array> {
+        let n_tokens = queries.dim(-2);
+        let scaled = queries.multiply(Array::from_f32(self.scale).as_dtype(queries.dtype())?)?;
+        // Query heads that share keys stand side by side.
+        let grouped = scaled.reshape(&[1, self.n_kv_heads, -1, n_tokens, self.head_dim])?;
+        let mut scores = keys.product(&grouped, true)?;
+        if n_tokens > 1 {
+            let n_keys = scores.dim(-1);
+            let of_keys = arange::<_, i32>(0, n_keys, 1)?;
+            let of_queries = arange::<_, i32>(n_keys - n_tokens, n_keys, 1)?.expand_dims(-1)?;
+            let least = Array::from_f32(least_of(scores.dtype())).as_dtype(scores.dtype())?;
+            scores = select(of_queries.ge(&of_keys)?, &scores, &least)?;
+        }
+        let attended = values.product(&softmax_axis(&scores, -1, true)?, false)?;
+        attended.reshape(&[1, self.n_heads, n_tokens, self.head_dim])
+    }
+}
+
+impl Planes {
+    /// `x · Kᵀ` (`transpose`) or `x · V`, where the planes are those of 8-bit numbers.
+    fn product(&self, x: &Array, transpose: bool) -> Result<Array> {
+        match self {
+            Self::Plain(numbers) => {
+                let numbers = numbers.expand_dims(-3)?;
+                x.matmul(if transpose { numbers.swap_axes(-1, -2)? } else { numbers })
+            }
+            Self::Quantized { parts: [packed, scales, biases], group_size } => {
+                let [packed, scales, biases] = [packed, scales, biases].map(|part| part.expand_dims(-3));
+                quantized_matmul(x, packed?, scales?, &biases?, transpose, *group_size, 8)
+            }
+        }
+    }
+}
+
+/// `[n_tokens, n, head_dim]` → `[1, n, n_tokens, head_dim]`
+fn by_head(x: &Array) -> Result<Array> {
+    x.swap_axes(0, 1)?.expand_dims(0)
+}
+
+/// The least number of a format that is not infinite.
+fn least_of(dtype: Dtype) -> f32 {
+    match dtype {
+        Dtype::Float16 => half::f16::MIN.to_f32(),
+        Dtype::Bfloat16 => half::bf16::MIN.to_f32(),
+        _ => f32::MIN,
+    }
+}

@@ -1,0 +1,310 @@
+//! Keys and values of sequences.
+//!
+//! Each layer has its keys and its values in arrays of `[1, n_kv_heads, capacity, ..]` that grow by
+//! [`KV_GRANULE_TOKENS`]. A fork shares its parent's arrays; the first of them that goes on writing copies what it holds.
+//! An array that nobody else has is written in place, which is MLX's own rule.
+//!
+//! Source: `KVCache` and `QuantizedKVCache` in mlx-lm `models/cache.py`.
+
+use super::{Result, int};
+use crate::backend::BackendError;
+use crate::checkpoint::ModelConfig;
+use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
+use mlx_rs::ops::{concatenate, quantize, zeros_dtype};
+use mlx_rs::{Array, Dtype};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Tokens by which the arrays of a sequence grow.
+pub(super) const KV_GRANULE_TOKENS: usize = 256;
+
+/// Sizes and format.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct KvShape {
+    pub(super) n_layers: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+    /// The model's own number format.
+    dtype: Dtype,
+    /// Numbers that share a scale, where they are kept in 8 bits.
+    group_size: Option<usize>,
+}
+
+/// Bytes that all arrays of one backend take.
+pub(super) type ReservedBytes = Rc<Cell<u64>>;
+
+/// The bytes of the arrays that sequences share.
+#[derive(Debug)]
+struct Reserved {
+    bytes: u64,
+    all: ReservedBytes,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.bytes);
+    }
+}
+
+/// Keys or values of one layer.
+#[derive(Debug, Clone)]
+pub(super) enum Planes {
+    /// In the model's format.
+    Plain(Array),
+    /// In 8 bits: packed words, scales and biases.
+    Quantized { parts: [Array; 3], group_size: i32 },
+}
+
+/// One sequence.
+#[derive(Debug)]
+pub(super) struct KvSequence {
+    shape: KvShape,
+    /// Keys and values of each layer; empty until the first token comes.
+    layers: Vec<(Planes, Planes)>,
+    capacity: usize,
+    n_tokens: usize,
+    max_tokens: usize,
+    reserved: Rc<Reserved>,
+}
+
+impl KvShape {
+    pub(super) fn new(config: &ModelConfig, dtype: Dtype, eight_bits: bool) -> Result<Self> {
+        let group_size = [64, 32].into_iter().find(|size| config.head_dim.is_multiple_of(*size));
+        if eight_bits && group_size.is_none() {
+            let message = "keys and values of 8 bits need heads of a multiple of 32 numbers";
+            return Err(mlx_rs::error::Exception::custom(message));
+        }
+        Ok(Self {
+            n_layers: config.n_layers,
+            n_kv_heads: config.n_kv_heads,
+            head_dim: config.head_dim,
+            dtype,
+            group_size: group_size.filter(|_| eight_bits),
+        })
+    }
+
+    /// Bytes of one token.
+    pub(super) fn bytes_per_token(&self) -> u64 {
+        (self.n_layers * 2 * self.n_kv_heads * self.row_bytes()) as u64
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.parts().iter().map(|(width, dtype)| width * bytes_of(*dtype)).sum()
+    }
+
+    /// Width and format of the arrays that keys, and values, are kept in.
+    pub(super) fn parts(&self) -> Vec<(usize, Dtype)> {
+        match self.group_size {
+            None => vec![(self.head_dim, self.dtype)],
+            Some(group_size) => {
+                let n_groups = self.head_dim / group_size;
+                vec![(self.head_dim / 4, Dtype::Uint32), (n_groups, self.dtype), (n_groups, self.dtype)]
+            }
+        }
+    }
+
+    pub(super) fn array_shape(&self, n_tokens: usize, width: usize) -> [i32; 4] {
+        [1, int(self.n_kv_heads), int(n_tokens), int(width)]
+    }
+
+    fn empty(&self, capacity: usize) -> Result<Planes> {
+        let arrays = self.parts().into_iter();
+        let arrays = arrays.map(|(width, dtype)| zeros_dtype(&self.array_shape(capacity, width), dtype));
+        Ok(self.planes(arrays.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// Arrays of these parts.
+    pub(super) fn planes(&self, arrays: Vec<Array>) -> Planes {
+        let mut arrays = arrays.into_iter();
+        let mut next = || arrays.next().expect("as many arrays as parts");
+        match self.group_size {
+            None => Planes::Plain(next()),
+            Some(size) => Planes::Quantized { parts: [next(), next(), next()], group_size: int(size) },
+        }
+    }
+
+    /// What keys or values of `[1, n_kv_heads, n_tokens, head_dim]` are written as.
+    fn to_planes(self, numbers: &Array) -> Result<Planes> {
+        match self.group_size {
+            None => Ok(Planes::Plain(numbers.as_dtype(self.dtype)?)),
+            Some(size) => {
+                let (packed, scales, biases) = quantize(numbers, int(size), 8)?;
+                Ok(Planes::Quantized { parts: [packed, scales, biases], group_size: int(size) })
+            }
+        }
+    }
+
+    fn out_of_memory(&self, n_tokens: usize) -> BackendError {
+        let bytes = self.bytes_per_token().saturating_mul(n_tokens as u64);
+        BackendError::OutOfMemory { n_tokens, bytes }
+    }
+}
+
+impl Planes {
+    pub(super) fn arrays(&self) -> &[Array] {
+        match self {
+            Self::Plain(array) => std::slice::from_ref(array),
+            Self::Quantized { parts, .. } => parts,
+        }
+    }
+
+    fn arrays_mut(&mut self) -> &mut [Array] {
+        match self {
+            Self::Plain(array) => std::slice::from_mut(array),
+            Self::Quantized { parts, .. } => parts,
+        }
+    }
+
+    fn map(&self, change: impl FnMut(&Array) -> Result<Array>) -> Result<Self> {
+        let mut changed = self.arrays().iter().map(change).collect::<Result<Vec<_>>>()?.into_iter();
+        let mut next = || changed.next().expect("as many as before");
+        Ok(match self {
+            Self::Plain(_) => Self::Plain(next()),
+            Self::Quantized { group_size, .. } => {
+                Self::Quantized { parts: [next(), next(), next()], group_size: *group_size }
+            }
+        })
+    }
+
+    /// The first tokens.
+    pub(super) fn first(&self, n_tokens: usize) -> Result<Self> {
+        self.map(|array| array.try_index((.., .., ..int(n_tokens), ..)))
+    }
+
+    /// The first tokens, with room for as many as `capacity`.
+    fn regrown(&self, shape: &KvShape, n_tokens: usize, capacity: usize) -> Result<Self> {
+        let mut parts = shape.parts().into_iter();
+        let first = self.first(n_tokens)?;
+        first.map(|array| {
+            let (width, dtype) = parts.next().expect("as many parts as arrays");
+            let room = zeros_dtype(&shape.array_shape(capacity - n_tokens, width), dtype)?;
+            concatenate(&[array, &room], 2)
+        })
+    }
+
+    fn write(&mut self, at: usize, new: &Self) -> Result<()> {
+        for (array, new) in self.arrays_mut().iter_mut().zip(new.arrays()) {
+            let end = at + new.dim(2) as usize;
+            array.try_index_mut((.., .., int(at)..int(end), ..), new)?;
+        }
+        Ok(())
+    }
+}
+
+impl KvSequence {
+    /// An empty sequence.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`] when `max_tokens` could never be addressed.
+    pub(super) fn new(
+        shape: KvShape,
+        max_tokens: usize,
+        all: &ReservedBytes,
+    ) -> std::result::Result<Self, BackendError> {
+        let bytes = shape.bytes_per_token().checked_mul(max_tokens as u64);
+        if bytes.is_none_or(|bytes| bytes > isize::MAX as u64) || i32::try_from(max_tokens).is_err() {
+            return Err(shape.out_of_memory(max_tokens));
+        }
+        let reserved = Rc::new(Reserved { bytes: 0, all: Rc::clone(all) });
+        Ok(Self { shape, layers: Vec::new(), capacity: 0, n_tokens: 0, max_tokens, reserved })
+    }
+
+    /// A sequence that begins like this one.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`].
+    pub(super) fn fork(&self, n_tokens: usize, max_tokens: usize) -> std::result::Result<Self, BackendError> {
+        let mut fork = Self::new(self.shape, max_tokens, &self.reserved.all)?;
+        if n_tokens > 0 {
+            fork.layers.clone_from(&self.layers);
+            (fork.capacity, fork.n_tokens) = (self.capacity, n_tokens);
+            fork.reserved = Rc::clone(&self.reserved);
+        }
+        Ok(fork)
+    }
+
+    /// A sequence of `n_tokens` whose arrays hold just these.
+    pub(super) fn of_layers(
+        shape: KvShape,
+        n_tokens: usize,
+        layers: Vec<(Planes, Planes)>,
+        all: &ReservedBytes,
+    ) -> std::result::Result<Self, BackendError> {
+        let mut sequence = Self::new(shape, n_tokens, all)?;
+        (sequence.layers, sequence.capacity, sequence.n_tokens) = (layers, n_tokens, n_tokens);
+        sequence.reserve_bytes();
+        Ok(sequence)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.n_tokens
+    }
+
+    pub(super) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    pub(super) fn layers(&self) -> &[(Planes, Planes)] {
+        &self.layers
+    }
+
+    /// Bytes of its arrays, and something that tells them from those that it does not share.
+    pub(super) fn memory(&self) -> (usize, u64) {
+        (Rc::as_ptr(&self.reserved) as usize, self.reserved.bytes)
+    }
+
+    /// Makes arrays of its own with room for `n_new` more tokens, which stay invisible until [`KvSequence::advance`].
+    pub(super) fn reserve(&mut self, n_new: usize) -> Result<()> {
+        let needed = self.n_tokens + n_new;
+        let is_own = Rc::strong_count(&self.reserved) == 1;
+        if is_own && self.capacity >= needed {
+            return Ok(());
+        }
+        let capacity = needed.next_multiple_of(KV_GRANULE_TOKENS);
+        let shape = self.shape;
+        let regrown: Result<Vec<_>> = if self.n_tokens == 0 {
+            (0..shape.n_layers).map(|_| Ok((shape.empty(capacity)?, shape.empty(capacity)?))).collect()
+        } else {
+            let regrow = |planes: &Planes| planes.regrown(&shape, self.n_tokens, capacity);
+            self.layers.iter().map(|(keys, values)| Ok((regrow(keys)?, regrow(values)?))).collect()
+        };
+        self.layers = regrown?;
+        self.capacity = capacity;
+        self.reserve_bytes();
+        Ok(())
+    }
+
+    fn reserve_bytes(&mut self) {
+        let (bytes, all) =
+            (self.shape.bytes_per_token() * self.capacity as u64, Rc::clone(&self.reserved.all));
+        all.set(all.get() + bytes);
+        self.reserved = Rc::new(Reserved { bytes, all });
+    }
+
+    /// Writes new keys and values of one layer, each `[1, n_kv_heads, n_new, head_dim]`, and gives all that there are now.
+    pub(super) fn append(&mut self, layer: usize, keys: &Array, values: &Array) -> Result<(Planes, Planes)> {
+        let (at, shape) = (self.n_tokens, self.shape);
+        let n_tokens = at + keys.dim(2) as usize;
+        let (all_keys, all_values) = &mut self.layers[layer];
+        all_keys.write(at, &shape.to_planes(keys)?)?;
+        all_values.write(at, &shape.to_planes(values)?)?;
+        Ok((all_keys.first(n_tokens)?, all_values.first(n_tokens)?))
+    }
+
+    /// Counts `n_new` tokens whose keys and values have all been written.
+    pub(super) fn advance(&mut self, n_new: usize) {
+        self.n_tokens += n_new;
+    }
+
+    /// Every array, to be computed.
+    pub(super) fn arrays(&self) -> impl Iterator<Item = &Array> {
+        self.layers.iter().flat_map(|(keys, values)| keys.arrays().iter().chain(values.arrays()))
+    }
+}
+
+pub(super) fn bytes_of(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::Float16 | Dtype::Bfloat16 => 2,
+        _ => 4,
+    }
+}

@@ -1,0 +1,37 @@
+//! Inference by MLX: Metal on a Mac, and the same code over MLX's CPU and CUDA builds on Linux.
+//!
+//! From the bottom up: `arrays` brings weights into MLX, `attention`, `experts` and `model` are the forward pass as mlx-lm
+//! computes it (same operations, same order, same number formats), `kv` keeps keys and values, [`MlxBackend`] is what the
+//! rest of the engine sees.
+//!
+//! All tokens of a step, whoever they belong to, are rows of one matrix, so that every weight is read once for all of
+//! them; attention alone is computed sequence by sequence. MLX picks its kernels by the number of rows, and they round
+//! differently: the logits of a sequence may differ in their last bits with its company.
+//!
+//! One thread owns every array: a backend is built, used and dropped there (a debug assertion watches it).
+
+mod arrays;
+mod attention;
+mod backend;
+mod experts;
+mod kv;
+mod kv_image;
+mod model;
+
+pub use backend::{MlxBackend, MlxDevice, MlxOptions};
+
+use mlx_rs::Array;
+use mlx_rs::error::Exception;
+
+/// What MLX answers.
+type Result<T> = std::result::Result<T, Exception>;
+
+/// A length or an index as MLX has them. The config bounds every one of them far below 2^31.
+fn int(number: usize) -> i32 {
+    i32::try_from(number).expect("lengths are bounded by the config")
+}
+
+/// `silu(gate) * up`
+fn swiglu(gate: &Array, up: &Array) -> Result<Array> {
+    mlx_rs::ops::sigmoid(gate)?.multiply(gate)?.multiply(up)
+}
