@@ -103,6 +103,9 @@ impl EngineJob {
 fn engine_options(settings: &Settings) -> EngineOptions {
     let model = &settings.model;
     EngineOptions {
+        backend: settings.engine.backend,
+        device: settings.engine.device,
+        mlx_limits: settings.engine.mlx_limits,
         context_tokens: model.context_tokens,
         threads: model.threads,
         prefill_chunk_tokens: model.prefill_chunk_tokens,

@@ -55,8 +55,9 @@ pub(super) fn plan(
 impl Plan {
     fn of(model: &CheckpointWeights, settings: &ModelSettings, facts: MemoryFacts) -> Self {
         let chunk = settings.prefill_chunk_tokens;
-        let needs =
-            |n_requests: u64| ModelNeeds::on_cpu(model, settings.kv_precision, chunk, n_requests as usize);
+        let precision = settings.kv_precision;
+        let needs = |n_requests: u64| ModelNeeds::on_cpu(model, precision, chunk, n_requests as usize);
+        let on_mlx = |n_requests: u64| ModelNeeds::on_mlx(model, precision, chunk, n_requests as usize);
         let row = |context_tokens: Option<u64>, n_requests: u64, kv_limit_bytes, prefix_cache_bytes| {
             let needs = needs(n_requests);
             let context = context_tokens.unwrap_or(needs.context_tokens).min(needs.context_tokens);
@@ -71,7 +72,7 @@ impl Plan {
                 n_requests,
                 kv_bytes: needs.kv_bytes(context, n_requests),
                 mapped: plan_memory(&needs, &wishes, &facts, Placement::Mapped),
-                resident: plan_memory(&needs, &wishes, &facts, Placement::Resident),
+                resident: plan_memory(&on_mlx(n_requests), &wishes, &facts, Placement::Resident),
             }
         };
         let n_running = settings.max_running as u64;

@@ -1,8 +1,8 @@
 //! The value of every key that nobody set. `config/boca.toml` shows the same values; a test holds them together.
 
 use super::file::{
-    ChatSection, ClientSection, ConfigFile, DaemonSection, FusionSection, LogSection, ModelSection,
-    PresetSections, SamplingSection, StoreSection, SupervisionSection, ThinkingSection,
+    ChatSection, ClientSection, ConfigFile, DaemonSection, EngineSection, FusionSection, LogSection,
+    ModelSection, PresetSections, SamplingSection, StoreSection, SupervisionSection, ThinkingSection,
 };
 use super::places::Environment;
 use super::units::{ByteSize, HumanDuration};
@@ -57,6 +57,13 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             stuck_after: seconds(600),
             probe_every: seconds(60),
             queue_limit: Some(32),
+        },
+        engine: EngineSection {
+            backend: Some("auto".to_owned()),
+            device: Some("auto".to_owned()),
+            buffer_cache: None,
+            memory_limit: None,
+            wired_limit: None,
         },
         chat: ChatSection {
             system: Some(PERSONA.to_owned()),

@@ -78,6 +78,22 @@ section! {
 }
 
 section! {
+    /// `[engine]`
+    EngineSection {
+        /// `auto`, `mlx` or `cpu`.
+        backend: String,
+        /// `auto`, `gpu` or `cpu`.
+        device: String,
+        /// Freed buffers that MLX keeps.
+        buffer_cache: ByteSize,
+        /// What MLX may allocate.
+        memory_limit: ByteSize,
+        /// What the system may not take away from MLX.
+        wired_limit: ByteSize,
+    }
+}
+
+section! {
     /// `[chat]`
     ChatSection {
         /// System prompt of a session that has none.
@@ -229,6 +245,8 @@ pub(crate) struct ConfigFile {
     pub client: ClientSection,
     /// `[model]`
     pub(crate) model: ModelSection,
+    /// `[engine]`
+    pub(crate) engine: EngineSection,
     /// `[chat]`
     pub chat: ChatSection,
     /// `[sampling]`
@@ -258,6 +276,7 @@ impl ConfigFile {
             daemon: self.daemon.over(lower.daemon),
             client: self.client.over(lower.client),
             model: self.model.over(lower.model),
+            engine: self.engine.over(lower.engine),
             chat: self.chat.over(lower.chat),
             sampling: self.sampling.over(lower.sampling),
             preset: PresetSections {
@@ -276,10 +295,11 @@ impl ConfigFile {
 
     /// Every key but those of providers, dotted, in the order of the file.
     pub(crate) fn keys() -> Vec<String> {
-        let sections: [(&str, &[&str]); 13] = [
+        let sections: [(&str, &[&str]); 14] = [
             ("daemon", DaemonSection::KEYS),
             ("client", ClientSection::KEYS),
             ("model", ModelSection::KEYS),
+            ("engine", EngineSection::KEYS),
             ("chat", ChatSection::KEYS),
             ("sampling", SamplingSection::KEYS),
             ("preset.accurate", SamplingSection::KEYS),

@@ -2,12 +2,15 @@
 
 use super::check::{Check, HOUR, MINUTE};
 use super::error::ConfigError;
+use super::file::EngineSection;
 use super::fusion::fusion_settings;
 use super::merge::Merged;
 use super::origin::Origin;
 use super::providers::{ConfiguredProvider, configured_providers};
+use super::units::ByteSize;
 use boca_core::fusion::FusionSettings;
 use boca_core::{ContextPolicy, Effort, KvPrecision, Mode, Preset, PresetTable, SamplingOverrides};
+use boca_engine::generate::{BackendChoice, DeviceChoice, MlxLimits};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +27,8 @@ pub(crate) struct Settings {
     pub client: ClientSettings,
     /// Which model, and how it is run.
     pub(crate) model: ModelSettings,
+    /// What computes it.
+    pub(crate) engine: EngineSettings,
     /// What an answer is made with when the request leaves it open.
     pub chat: ChatSettings,
     /// Who can be asked besides, in the order of the configuration.
@@ -123,6 +128,17 @@ pub(crate) struct ModelSettings {
     pub probe_every: Duration,
     /// Requests that may wait for the model; further ones are answered with 429.
     pub queue_limit: usize,
+}
+
+/// See [`Settings::engine`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct EngineSettings {
+    /// Which backend.
+    pub(crate) backend: BackendChoice,
+    /// What it computes on.
+    pub(crate) device: DeviceChoice,
+    /// Bounds of MLX's memory.
+    pub(crate) mlx_limits: MlxLimits,
 }
 
 /// See [`Settings::chat`]. All of it can change while the daemon runs.
@@ -282,6 +298,7 @@ impl Settings {
             probe_every: check.duration("model.probe_every", values.model.probe_every, 100, 24 * HOUR)?,
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
+        let engine = engine_settings(&check, values.engine)?;
         let providers = configured_providers(&check, values.provider)?;
         let fusion = fusion_settings(&check, values.fusion, &providers)?;
         let sampling = SamplingOverrides {
@@ -348,6 +365,7 @@ impl Settings {
                 auto_start: check.present("client.auto_start", values.client.auto_start)?,
             },
             model,
+            engine,
             chat,
             providers,
             fusion,
@@ -358,4 +376,27 @@ impl Settings {
             config_dir,
         })
     }
+}
+
+fn engine_settings(check: &Check<'_>, section: EngineSection) -> Result<EngineSettings, ConfigError> {
+    let size = |key: &str, given: Option<ByteSize>, least| {
+        given.map(|given| check.size(key, Some(given), least, 1 << 44).map(|bytes| bytes as u64)).transpose()
+    };
+    Ok(EngineSettings {
+        backend: check.one_of(
+            "engine.backend",
+            section.backend,
+            &[("auto", BackendChoice::Auto), ("mlx", BackendChoice::Mlx), ("cpu", BackendChoice::Cpu)],
+        )?,
+        device: check.one_of(
+            "engine.device",
+            section.device,
+            &[("auto", DeviceChoice::Auto), ("gpu", DeviceChoice::Gpu), ("cpu", DeviceChoice::Cpu)],
+        )?,
+        mlx_limits: MlxLimits {
+            cache_bytes: size("engine.buffer_cache", section.buffer_cache, 0)?,
+            memory_bytes: size("engine.memory_limit", section.memory_limit, 1 << 20)?,
+            wired_bytes: size("engine.wired_limit", section.wired_limit, 0)?,
+        },
+    })
 }

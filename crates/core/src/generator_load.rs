@@ -2,6 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Memory of a backend that allocates for itself, as MLX does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceleratorMemory {
+    /// Weights, keys and values, and what else is in use.
+    pub active_bytes: u64,
+    /// Freed buffers that are kept to be used again.
+    pub cache_bytes: u64,
+    /// The most that was in use at once.
+    pub peak_bytes: u64,
+}
+
 /// The load of a generator between two steps, and what it has done since it was loaded. Fields that end in `_total`
 /// only ever grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +33,8 @@ pub struct GeneratorLoad {
     pub prefix_cache_bytes: u64,
     /// The most that the prefix cache keeps.
     pub prefix_cache_limit_bytes: u64,
+    /// Memory that the backend allocates for itself; `None` where it uses that of the process.
+    pub accelerator: Option<AcceleratorMemory>,
     /// Tokens in the prefix cache, shared beginnings once.
     pub prefix_cache_tokens: u64,
     /// Requests whose prompt began with something that was computed already.

@@ -36,7 +36,7 @@ pub use generate::{
     FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GenerationUpdate, PreparedPrompt,
     ThinkingState, Timings, TokenLogprob, TopLogprob, Usage,
 };
-pub use generator_load::GeneratorLoad;
+pub use generator_load::{AcceleratorMemory, GeneratorLoad};
 pub use ids::{BatchId, InvalidId, RequestId, SessionId};
 pub use kv_precision::KvPrecision;
 pub use mode::{Effort, Mode, Strategy};

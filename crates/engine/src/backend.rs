@@ -1,5 +1,6 @@
 //! What a device must be able to do. Batching, caching, sampling and everything else is written once, above this.
 
+use boca_core::AcceleratorMemory;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
@@ -172,6 +173,11 @@ pub trait Backend {
 
     /// Bytes of KV cache now reserved.
     fn kv_bytes(&self) -> u64;
+
+    /// Memory that it allocates for itself; `None` when it uses that of the process.
+    fn memory(&self) -> Option<AcceleratorMemory> {
+        None
+    }
 
     /// What the bytes of exported keys and values depend on, besides the model: device, instruction set, number format.
     /// `None` when nothing can be exported.

@@ -14,6 +14,14 @@ pub enum EngineError {
     /// The machine has too little memory: the user must free some, or change the setting that the message names.
     #[error(transparent)]
     Memory(#[from] MemoryShort),
+    /// The settings name a backend or a device that is not there.
+    #[error("`{setting}` {reason}")]
+    Choice {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The request does not fit the context: the caller must shorten it.
     #[error(
         "the prompt has {prompt_tokens} tokens and `max_tokens` asks for {max_tokens} more, \
@@ -60,7 +68,7 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
-            EngineError::Checkpoint(_) | EngineError::Memory(_) => {
+            EngineError::Checkpoint(_) | EngineError::Memory(_) | EngineError::Choice { .. } => {
                 Self::new(ErrorCode::ModelUnavailable, message)
             }
             EngineError::ContextExceeded { .. } | EngineError::KvExceeded { .. } => Self {

@@ -62,6 +62,7 @@ pub(super) fn settings(directory: &Path) -> Settings {
             probe_every: Duration::from_secs(60),
             queue_limit: 8,
         },
+        engine: Default::default(),
         chat: chat_settings(),
         providers: Vec::new(),
         fusion: Default::default(),

@@ -68,6 +68,7 @@ impl Engine {
             kv_bytes_per_token,
             prefix_cache_bytes: self.kept_bytes(),
             prefix_cache_limit_bytes: self.config.prefix_cache_bytes,
+            accelerator: self.backend.memory(),
             prefix_cache_tokens: self.cache.n_tokens() as u64,
             prefix_hits_total: prefix_hits,
             prefix_misses_total: prefix_misses,

@@ -1,11 +1,11 @@
 //! From a checkpoint to a model that answers.
 
+use super::choice::{BackendChoice, Chosen, DeviceChoice, MlxLimits};
 use super::disk::PrefixCacheDisk;
 use super::engine::{Engine, EngineConfig};
-use crate::backend::{Backend, BackendError};
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWeights};
-use crate::cpu::{CpuBackend, CpuOptions};
-use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, ModelNeeds, Placement, plan_memory};
+use crate::backend::BackendError;
+use crate::checkpoint::{Checkpoint, CheckpointWeights};
+use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, plan_memory};
 use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
 use boca_core::{KvPrecision, LoadPhase, LoadProgress};
@@ -15,6 +15,12 @@ use std::time::Instant;
 /// How to load a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineOptions {
+    /// Which backend computes.
+    pub backend: BackendChoice,
+    /// What it computes on.
+    pub device: DeviceChoice,
+    /// Bounds of MLX's memory.
+    pub mlx_limits: MlxLimits,
     /// A context shorter than the model's, to bound memory; `None` takes the model's.
     pub context_tokens: Option<u32>,
     /// Threads that compute; `None` is one for each core.
@@ -42,6 +48,9 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
+            backend: BackendChoice::default(),
+            device: DeviceChoice::default(),
+            mlx_limits: MlxLimits::default(),
             context_tokens: None,
             threads: None,
             prefill_chunk_tokens: 256,
@@ -72,20 +81,18 @@ pub fn load(
     report(LoadPhase::Checking, 0, 0);
     let Checkpoint { model, text } = Checkpoint::open(source)?;
     let total = model.weights_bytes;
-    let backend = CpuBackend::with_options(
-        &model.config,
-        model.weights.clone(),
-        CpuOptions { threads: options.threads, kv_precision: options.kv_precision, ..CpuOptions::default() },
-    );
+    let chosen = Chosen::of(options)?;
     // Before a byte of the weights is read: what does not fit is said at once.
-    let room = room(&model, options, &MemoryFacts::read())?;
+    let room = room(chosen, &model, options, &MemoryFacts::read())?;
     report(LoadPhase::Reading, 0, total);
     // A large vocabulary takes half a second to read, which is time that the disk can use.
-    let text = std::thread::scope(|scope| -> Result<TextModel, CheckpointError> {
+    let (text, backend) = std::thread::scope(|scope| -> Result<_, EngineError> {
         let reader =
             scope.spawn(|| TextModel::new(&text.tokenizer_json, &text.tokenizer_config, &text.chat_template));
-        model.page_in(&mut |done, total| report(LoadPhase::Reading, done, total));
-        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let mut read = |done, total| report(LoadPhase::Reading, done, total);
+        let backend = chosen.backend(&model, options, &mut read);
+        let text = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((text, backend?))
     })?;
     let mut info = model.model_info(backend.describe(), backend.kv_bytes_per_token());
     if let Some(context_tokens) = options.context_tokens {
@@ -108,7 +115,7 @@ pub fn load(
         kv_limit_bytes: Some(room.kv_limit_bytes),
         loop_guard: options.loop_guard,
     };
-    let mut engine = Engine::new(Box::new(backend), text, config)?;
+    let mut engine = Engine::new(backend, text, config)?;
     report(LoadPhase::WarmingUp, total, total);
     engine.warm_up()?;
     if let Some(place) = &options.prefix_cache_disk
@@ -131,19 +138,19 @@ pub fn load(
 
 /// What keys and values get of the memory that is free.
 fn room(
+    chosen: Chosen,
     model: &CheckpointWeights,
     options: &EngineOptions,
     facts: &MemoryFacts,
 ) -> Result<MemoryPlan, MemoryShort> {
-    let needs =
-        ModelNeeds::on_cpu(model, options.kv_precision, options.prefill_chunk_tokens, options.max_running);
+    let (needs, placement) = chosen.needs(model, options);
     let wishes = MemoryWishes {
         context_tokens: options.context_tokens.map(u64::from),
         max_running: options.max_running as u64,
         prefix_cache_bytes: options.prefix_cache_bytes,
         kv_limit_bytes: options.kv_limit_bytes,
     };
-    let plan = plan_memory(&needs, &wishes, facts, Placement::Mapped)?;
+    let plan = plan_memory(&needs, &wishes, facts, placement)?;
     let MemoryPlan { kv_limit_bytes, kv_wanted_bytes, free_bytes, .. } = plan;
     if options.kv_limit_bytes.is_none() && kv_limit_bytes < kv_wanted_bytes {
         tracing::info!(

@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod choice;
 mod clock;
 mod counters;
 mod decoding;
@@ -19,6 +20,7 @@ mod sampler;
 mod seam;
 mod speed;
 
+pub use choice::{BackendChoice, DeviceChoice, MlxLimits};
 pub use disk::PrefixCacheDisk;
 pub use engine::{Engine, EngineConfig};
 pub use load::{EngineOptions, load};

@@ -35,6 +35,20 @@ impl ModelNeeds {
         }
     }
 
+    /// Of a checkpoint in MLX's memory, all of it.
+    pub fn on_mlx(
+        model: &CheckpointWeights,
+        kv_precision: KvPrecision,
+        prefill_chunk_tokens: usize,
+        max_running: usize,
+    ) -> Self {
+        Self {
+            kv_bytes_per_token: mlx_kv_bytes_per_token(model, kv_precision),
+            kv_granule_tokens: MLX_KV_GRANULE_TOKENS as u64,
+            ..Self::on_cpu(model, kv_precision, prefill_chunk_tokens, max_running)
+        }
+    }
+
     /// Keys and values of `n_requests` contexts of so many tokens.
     pub fn kv_bytes(&self, context_tokens: u64, n_requests: u64) -> u64 {
         context_tokens
@@ -48,6 +62,25 @@ impl ModelNeeds {
 pub fn kv_bytes_per_token(config: &ModelConfig, precision: KvPrecision) -> u64 {
     // Every bound of the config is far below the end of 64 bits.
     (config.n_layers * 2 * config.n_kv_heads * precision.bytes_of(config.head_dim)) as u64
+}
+
+/// Tokens by which the keys and values of a sequence grow on MLX.
+pub(crate) const MLX_KV_GRANULE_TOKENS: usize = 256;
+
+/// Keys and values of one token on MLX: in 8 bits with a scale and an offset a group, or in the model's own format.
+fn mlx_kv_bytes_per_token(model: &CheckpointWeights, precision: KvPrecision) -> u64 {
+    let config = &model.config;
+    let number_bytes = model.weights.norm.float.size_bytes();
+    let row = match (precision, mlx_kv_group_size(config.head_dim)) {
+        (KvPrecision::Q8, Some(group)) => config.head_dim + config.head_dim / group * 2 * number_bytes,
+        _ => config.head_dim * number_bytes,
+    };
+    (config.n_layers * 2 * config.n_kv_heads * row) as u64
+}
+
+/// Numbers of a head that share a scale where MLX keeps keys and values in 8 bits; `None` where it cannot.
+pub(crate) fn mlx_kv_group_size(head_dim: usize) -> Option<usize> {
+    [64, 32].into_iter().find(|size| head_dim.is_multiple_of(*size))
 }
 
 /// Everything but weights, keys and values, generously: the buffers of the largest step, logits, the tokenizer.

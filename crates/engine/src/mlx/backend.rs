@@ -5,8 +5,9 @@ use super::kv::{KV_GRANULE_TOKENS, KvSequence, KvShape, ReservedBytes};
 use super::model::{Model, StepArrays};
 use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
+use crate::generate::MlxLimits;
 use crate::step::{Extent, Step};
-use boca_core::KvPrecision;
+use boca_core::{AcceleratorMemory, KvPrecision};
 use mlx_rs::error::Exception;
 use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, Device, DeviceType, Stream, with_stream};
@@ -34,10 +35,15 @@ pub struct MlxOptions {
     pub device: MlxDevice,
     /// In which format keys and values are kept: in 8 bits, or, for every other one, in the model's own.
     pub kv_precision: KvPrecision,
+    /// Bounds of its memory.
+    pub limits: MlxLimits,
     /// Computes in f32, whatever the checkpoint has: exact, slower, twice the memory of all that is not quantised. What
     /// the reference recordings were made with.
     pub widen: bool,
 }
+
+/// Rows of a step, a prompt's, whose buffers are given back at once, as mlx-lm does after each chunk of a prompt.
+const LARGE_STEP_ROWS: usize = 256;
 
 /// Inference by MLX.
 pub struct MlxBackend {
@@ -60,6 +66,7 @@ pub struct MlxBackend {
 struct Launched {
     logits: Option<Array>,
     began: Instant,
+    n_rows: usize,
     sequences: Vec<SequenceId>,
 }
 
@@ -99,6 +106,7 @@ impl MlxBackend {
         };
         let device = if gpu { Device::gpu() } else { Device::cpu() };
         let stream = Stream::try_default_on_device(&device).map_err(failed)?;
+        super::memory::bound(options.limits).map_err(failed)?;
         let uploader = Uploader { widen: options.widen, on_cpu: !gpu };
         let model =
             with_stream(&stream, || Model::new(uploader, config, weights, progress)).map_err(failed)?;
@@ -205,7 +213,7 @@ impl Backend for MlxBackend {
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.launched.insert(ticket, Launched { logits, began, sequences: ids });
+        self.launched.insert(ticket, Launched { logits, began, n_rows: self.step.n_rows(), sequences: ids });
         Ok(Ticket(ticket))
     }
 
@@ -230,6 +238,10 @@ impl Backend for MlxBackend {
                 .flat_map(KvSequence::arrays)
                 .try_for_each(Array::eval),
         };
+        if step.n_rows >= LARGE_STEP_ROWS {
+            // Its buffers are of no use to the small steps that follow.
+            super::memory::give_back();
+        }
         waited.map_err(|error| {
             for id in &step.sequences {
                 self.sequences.remove(id);
@@ -248,6 +260,10 @@ impl Backend for MlxBackend {
 
     fn kv_bytes(&self) -> u64 {
         self.kv_bytes.get()
+    }
+
+    fn memory(&self) -> Option<AcceleratorMemory> {
+        super::memory::in_use()
     }
 
     fn kv_format(&self) -> Option<String> {

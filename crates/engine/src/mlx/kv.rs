@@ -9,14 +9,13 @@
 use super::{Result, int};
 use crate::backend::BackendError;
 use crate::checkpoint::ModelConfig;
+pub(super) use crate::memory::MLX_KV_GRANULE_TOKENS as KV_GRANULE_TOKENS;
+use crate::memory::mlx_kv_group_size;
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
 use mlx_rs::ops::{concatenate, quantize, zeros_dtype};
 use mlx_rs::{Array, Dtype};
 use std::cell::Cell;
 use std::rc::Rc;
-
-/// Tokens by which the arrays of a sequence grow.
-pub(super) const KV_GRANULE_TOKENS: usize = 256;
 
 /// Sizes and format.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,7 +68,7 @@ pub(super) struct KvSequence {
 
 impl KvShape {
     pub(super) fn new(config: &ModelConfig, dtype: Dtype, eight_bits: bool) -> Result<Self> {
-        let group_size = [64, 32].into_iter().find(|size| config.head_dim.is_multiple_of(*size));
+        let group_size = mlx_kv_group_size(config.head_dim);
         if eight_bits && group_size.is_none() {
             let message = "keys and values of 8 bits need heads of a multiple of 32 numbers";
             return Err(mlx_rs::error::Exception::custom(message));

@@ -16,6 +16,7 @@ mod backend;
 mod experts;
 mod kv;
 mod kv_image;
+mod memory;
 mod model;
 
 pub use backend::{MlxBackend, MlxDevice, MlxOptions};

@@ -13,6 +13,8 @@
 //! Run with `--nocapture` for the table.
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+#[cfg(any(target_os = "macos", feature = "mlx"))]
+mod agreement;
 mod cpu;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 mod mlx;

@@ -14,7 +14,7 @@ fn devices() -> Vec<MlxDevice> {
 }
 
 fn backend(reference: &Reference, device: MlxDevice, widen: bool) -> MlxBackend {
-    let options = MlxOptions { device, widen, kv_precision: KvPrecision::F32 };
+    let options = MlxOptions { device, widen, kv_precision: KvPrecision::F32, ..MlxOptions::default() };
     let checkpoint = &reference.checkpoint;
     MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap()
 }
