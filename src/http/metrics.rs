@@ -7,7 +7,8 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use boca_actors::Distribution;
 use boca_api::MetricsResponse;
-use boca_api::metrics::{Percentiles, RequestMetrics, TokenMetrics};
+use boca_api::metrics::{EngineMemory, Percentiles, RequestMetrics, TokenMetrics};
+use boca_core::GeneratorLoad;
 use std::time::{Duration, Instant};
 
 /// How long the metrics actor may take.
@@ -33,12 +34,23 @@ pub(super) async fn show(parts: Data<Parts>, context: RequestContext) -> Result<
             completion_tokens: snapshot.completion_tokens,
             reasoning_tokens: snapshot.reasoning_tokens,
         },
+        engine_memory: parts.actors.model.generator_load().as_ref().map(engine_memory),
         queue_ms: percentiles(&snapshot.queue_ms),
         time_to_first_token_ms: percentiles(&snapshot.time_to_first_token_ms),
         total_ms: percentiles(&snapshot.total_ms),
         prefill_tokens_per_s: percentiles(&snapshot.prefill_tokens_per_s),
         decode_tokens_per_s: percentiles(&snapshot.decode_tokens_per_s),
     }))
+}
+
+fn engine_memory(load: &GeneratorLoad) -> EngineMemory {
+    EngineMemory {
+        kv_bytes: load.kv_bytes_in_use,
+        prefix_cache_bytes: load.prefix_cache_bytes,
+        active_bytes: load.accelerator.map(|memory| memory.active_bytes),
+        cache_bytes: load.accelerator.map(|memory| memory.cache_bytes),
+        peak_bytes: load.accelerator.map(|memory| memory.peak_bytes),
+    }
 }
 
 fn percentiles(distribution: &Distribution) -> Percentiles {

@@ -14,6 +14,9 @@ pub struct MetricsResponse {
     /// Tokens, over all questions.
     #[serde(default)]
     pub tokens: TokenMetrics,
+    /// Memory of the engine, as it said last; absent while no model is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_memory: Option<EngineMemory>,
     /// Waiting for the engine.
     #[serde(default)]
     pub queue_ms: Percentiles,
@@ -29,6 +32,25 @@ pub struct MetricsResponse {
     /// Speed of generation.
     #[serde(default)]
     pub decode_tokens_per_s: Percentiles,
+}
+
+/// Memory of the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineMemory {
+    /// Keys and values, of requests under way and of what is kept of those that have ended.
+    pub kv_bytes: u64,
+    /// The part of `kv_bytes` that comes free when a request needs it.
+    pub prefix_cache_bytes: u64,
+    /// What a backend that allocates for itself (MLX) has in use: weights, keys and values, and the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_bytes: Option<u64>,
+    /// Freed buffers that it keeps to use them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_bytes: Option<u64>,
+    /// The most that it had in use at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
 }
 
 /// Questions, by how they ended.
