@@ -16,6 +16,7 @@ mod daemon_errors;
 mod daemon_lifecycle;
 mod damaged_models;
 mod demo_model;
+mod engine_choice;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod engine_process;

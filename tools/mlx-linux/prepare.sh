@@ -62,6 +62,9 @@ cat > "$config.new" <<TOML
 rustc-link-search = ["native=$work/lib", "native=$mlx/lib"]
 rustc-link-lib = ["static=mlxc", "dylib=mlx", "dylib=stdc++"]
 rustc-env = { OUT_DIR = "$work/rust" }
+
+[env]
+BOCA_LIBRARY_PATH = "$mlx/lib"
 TOML
 mv "$config.new" "$config"
 echo "$config"
