@@ -1,0 +1,93 @@
+//! How long a step of the MLX backend takes, as JSON on standard output, for `tools/mlx-bench`, which holds it against
+//! mlx-lm in the same run.
+//!
+//! `BOCA_BENCH_MODEL=DIR cargo bench -p boca-engine --features mlx --config … --bench mlx_step`
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails and speaks as tests do")]
+
+use boca_engine::ModelSource;
+use boca_engine::backend::{Backend, Chunk, Logits, LogitsOf, SequenceId};
+use boca_engine::checkpoint::CheckpointWeights;
+use boca_engine::mlx::{MlxBackend, MlxDevice, MlxOptions};
+use std::time::Instant;
+
+const PROMPTS: [usize; 2] = [128, 512];
+const BATCHES: [usize; 2] = [1, 4];
+/// Tokens that a decoding sequence begins with.
+const DEPTH: usize = 64;
+const N_PREFILLS: usize = 7;
+const N_STEPS: usize = 60;
+const N_WARM_UP: usize = 5;
+
+fn main() {
+    let directory = std::env::var("BOCA_BENCH_MODEL").expect("BOCA_BENCH_MODEL names a checkpoint directory");
+    let checkpoint = CheckpointWeights::open(&ModelSource::Directory(directory.into())).unwrap();
+    let device = if std::env::var("BOCA_BENCH_DEVICE").is_ok_and(|device| device == "gpu") {
+        MlxDevice::Gpu
+    } else {
+        MlxDevice::Cpu
+    };
+    let options = MlxOptions { device, ..MlxOptions::default() };
+    let mut backend =
+        MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap();
+    let vocab = checkpoint.config.vocab_size as u32;
+    let tokens = |n: usize| -> Vec<u32> { (0..n as u32).map(|i| i.wrapping_mul(7919) % vocab).collect() };
+    let prefill = PROMPTS.map(|n| (n, prefill_seconds(&mut backend, &tokens(n))));
+    let decode = BATCHES.map(|n| (n, decode_seconds(&mut backend, &tokens(DEPTH), n)));
+    let shown = |rows: &[(usize, f64)]| {
+        let rows: Vec<String> = rows.iter().map(|(n, seconds)| format!("\"{n}\": {seconds:e}")).collect();
+        rows.join(", ")
+    };
+    println!("{{\"prefill\": {{{}}}, \"decode\": {{{}}}}}", shown(&prefill), shown(&decode));
+}
+
+fn prefill_seconds(backend: &mut MlxBackend, tokens: &[u32]) -> f64 {
+    let seconds = (0..N_PREFILLS).map(|_| {
+        let sequence = backend.open(tokens.len()).unwrap();
+        let began = Instant::now();
+        step(backend, &[(sequence, tokens)]);
+        let seconds = began.elapsed().as_secs_f64();
+        backend.close(sequence);
+        seconds
+    });
+    median(seconds.skip(1).collect())
+}
+
+fn decode_seconds(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> f64 {
+    let sequences: Vec<SequenceId> =
+        (0..n).map(|_| backend.open(prompt.len() + N_WARM_UP + N_STEPS).unwrap()).collect();
+    let mut last: Vec<u32> = sequences.iter().map(|sequence| step(backend, &[(*sequence, prompt)])[0]).collect();
+    let seconds = (0..N_WARM_UP + N_STEPS).map(|_| {
+        let began = Instant::now();
+        let chunks: Vec<(SequenceId, &[u32])> =
+            sequences.iter().zip(&last).map(|(sequence, token)| (*sequence, std::slice::from_ref(token))).collect();
+        let next = step(backend, &chunks);
+        last = next;
+        began.elapsed().as_secs_f64()
+    });
+    let seconds = median(seconds.skip(N_WARM_UP).collect());
+    for sequence in sequences {
+        backend.close(sequence);
+    }
+    seconds
+}
+
+/// The best token of each sequence after these.
+fn step(backend: &mut MlxBackend, chunks: &[(SequenceId, &[u32])]) -> Vec<u32> {
+    let chunks: Vec<Chunk<'_>> = chunks
+        .iter()
+        .map(|(sequence, tokens)| Chunk { sequence: *sequence, tokens, logits: LogitsOf::Last })
+        .collect();
+    let ticket = backend.launch(&chunks).unwrap();
+    let mut logits = Logits::default();
+    backend.collect(ticket, &mut logits).unwrap();
+    let best = |row: usize| {
+        let row = logits.row(row);
+        (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }) as u32
+    };
+    (0..chunks.len()).map(best).collect()
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
