@@ -27,8 +27,7 @@ fn main() {
         MlxDevice::Cpu
     };
     let options = MlxOptions { device, ..MlxOptions::default() };
-    let mut backend =
-        MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap();
+    let mut backend = MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap();
     let vocab = checkpoint.config.vocab_size as u32;
     let tokens = |n: usize| -> Vec<u32> { (0..n as u32).map(|i| i.wrapping_mul(7919) % vocab).collect() };
     let prefill = PROMPTS.map(|n| (n, prefill_seconds(&mut backend, &tokens(n))));
@@ -55,11 +54,15 @@ fn prefill_seconds(backend: &mut MlxBackend, tokens: &[u32]) -> f64 {
 fn decode_seconds(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> f64 {
     let sequences: Vec<SequenceId> =
         (0..n).map(|_| backend.open(prompt.len() + N_WARM_UP + N_STEPS).unwrap()).collect();
-    let mut last: Vec<u32> = sequences.iter().map(|sequence| step(backend, &[(*sequence, prompt)])[0]).collect();
+    let mut last: Vec<u32> =
+        sequences.iter().map(|sequence| step(backend, &[(*sequence, prompt)])[0]).collect();
     let seconds = (0..N_WARM_UP + N_STEPS).map(|_| {
         let began = Instant::now();
-        let chunks: Vec<(SequenceId, &[u32])> =
-            sequences.iter().zip(&last).map(|(sequence, token)| (*sequence, std::slice::from_ref(token))).collect();
+        let chunks: Vec<(SequenceId, &[u32])> = sequences
+            .iter()
+            .zip(&last)
+            .map(|(sequence, token)| (*sequence, std::slice::from_ref(token)))
+            .collect();
         let next = step(backend, &chunks);
         last = next;
         began.elapsed().as_secs_f64()
