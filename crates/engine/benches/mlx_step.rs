@@ -7,7 +7,8 @@
 use boca_engine::ModelSource;
 use boca_engine::backend::{Backend, Chunk, Logits, LogitsOf, SequenceId};
 use boca_engine::checkpoint::CheckpointWeights;
-use boca_engine::mlx::{MlxBackend, MlxDevice, MlxOptions};
+use boca_engine::generate::DeviceChoice;
+use boca_engine::mlx::{MlxBackend, MlxOptions};
 use std::time::Instant;
 
 const PROMPTS: [usize; 2] = [128, 512];
@@ -22,9 +23,9 @@ fn main() {
     let directory = std::env::var("BOCA_BENCH_MODEL").expect("BOCA_BENCH_MODEL names a checkpoint directory");
     let checkpoint = CheckpointWeights::open(&ModelSource::Directory(directory.into())).unwrap();
     let device = if std::env::var("BOCA_BENCH_DEVICE").is_ok_and(|device| device == "gpu") {
-        MlxDevice::Gpu
+        DeviceChoice::Gpu
     } else {
-        MlxDevice::Cpu
+        DeviceChoice::Cpu
     };
     let options = MlxOptions { device, ..MlxOptions::default() };
     let mut backend = MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap();

@@ -117,8 +117,8 @@ impl Chosen {
             }
             #[cfg(any(target_os = "macos", feature = "mlx"))]
             Self::Mlx { gpu } => {
-                use crate::mlx::{MlxBackend, MlxDevice, MlxOptions};
-                let device = if gpu { MlxDevice::Gpu } else { MlxDevice::Cpu };
+                use crate::mlx::{MlxBackend, MlxOptions};
+                let device = if gpu { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
                 let options = MlxOptions {
                     device,
                     kv_precision: options.kv_precision,

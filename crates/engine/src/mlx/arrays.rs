@@ -142,40 +142,24 @@ impl Uploader {
                     MatrixData::Dense { float: other, values } if other == float => Some(values),
                     _ => None,
                 })?;
-                Ok(Weight::Dense(self.floats(*float, &joined(&parts), &shape(first.n_in))?))
+                Ok(Weight::Dense(self.floats(*float, &joined(parts.into_iter()), &shape(first.n_in))?))
             }
             MatrixData::Affine { bits, group_size, float, .. } => {
-                let parts = |pick: fn(&MatrixData) -> Option<&TensorBytes>| {
-                    each(matrices, move |data| match data {
-                        MatrixData::Affine { bits: b, group_size: g, float: f, .. }
-                            if (b, g, f) == (bits, group_size, float) =>
-                        {
-                            pick(data)
-                        }
-                        _ => None,
-                    })
-                };
-                let packed = parts(|data| match data {
-                    MatrixData::Affine { packed, .. } => Some(packed),
-                    MatrixData::Dense { .. } => None,
+                let parts = each(matrices, |data| match data {
+                    MatrixData::Affine { bits: b, group_size: g, float: f, packed, scales, biases }
+                        if (b, g, f) == (bits, group_size, float) =>
+                    {
+                        Some([packed, scales, biases])
+                    }
+                    _ => None,
                 })?;
-                let scales = parts(|data| match data {
-                    MatrixData::Affine { scales, .. } => Some(scales),
-                    MatrixData::Dense { .. } => None,
-                })?;
-                let biases = parts(|data| match data {
-                    MatrixData::Affine { biases, .. } => Some(biases),
-                    MatrixData::Dense { .. } => None,
-                })?;
+                let [packed, scales, biases] =
+                    [0, 1, 2].map(|part| joined(parts.iter().map(|parts| parts[part])));
                 let n_groups = first.n_in / group_size;
                 Ok(Weight::Quantized {
-                    packed: array_of(
-                        &joined(&packed),
-                        Dtype::Uint32,
-                        &shape(first.n_in * usize::from(*bits) / 32),
-                    ),
-                    scales: self.floats(*float, &joined(&scales), &shape(n_groups))?,
-                    biases: self.floats(*float, &joined(&biases), &shape(n_groups))?,
+                    packed: array_of(&packed, Dtype::Uint32, &shape(first.n_in * usize::from(*bits) / 32)),
+                    scales: self.floats(*float, &scales, &shape(n_groups))?,
+                    biases: self.floats(*float, &biases, &shape(n_groups))?,
                     group_size: int(*group_size),
                     bits: i32::from(*bits),
                 })
@@ -225,18 +209,18 @@ impl Weight {
 }
 
 /// The same part of all matrices.
-fn each<'a>(
+fn each<'a, Part>(
     matrices: &[&'a Matrix],
-    pick: impl Fn(&'a MatrixData) -> Option<&'a TensorBytes>,
-) -> Result<Vec<&'a TensorBytes>> {
+    pick: impl Fn(&'a MatrixData) -> Option<Part>,
+) -> Result<Vec<Part>> {
     let parts: Option<Vec<_>> = matrices.iter().map(|matrix| pick(&matrix.data)).collect();
     parts.ok_or_else(|| Exception::custom("the experts of one layer are not all quantised alike"))
 }
 
 /// Stacked tensors lie one after the other already.
-fn joined(parts: &[&TensorBytes]) -> TensorBytes {
-    TensorBytes::joined(parts.iter().copied())
-        .unwrap_or_else(|| TensorBytes::owned(parts.iter().flat_map(|part| part.iter().copied()).collect()))
+fn joined<'a>(parts: impl Iterator<Item = &'a TensorBytes> + Clone) -> TensorBytes {
+    TensorBytes::joined(parts.clone())
+        .unwrap_or_else(|| TensorBytes::owned(parts.flat_map(|part| part.iter().copied()).collect()))
 }
 
 /// An array of these little-endian numbers.

@@ -121,8 +121,8 @@ impl Heads {
     ) -> Result<Array> {
         let n_tokens = queries.dim(-2);
         let (keys, values) = sequence.append(layer, keys, values)?;
-        let attended = match (&keys, &values) {
-            (Planes::Plain(keys), Planes::Plain(values)) => {
+        let attended = match (&keys.parts[..], &values.parts[..]) {
+            ([keys], [values]) => {
                 let mask = (n_tokens > 1).then_some(Mask::Causal);
                 scaled_dot_product_attention(queries, keys, values, self.scale, mask, None)?
             }
@@ -150,18 +150,10 @@ impl Heads {
 }
 
 impl Planes {
-    /// `x · Kᵀ` (`transpose`) or `x · V`, where the planes are those of 8-bit numbers.
+    /// `x · Kᵀ` (`transpose`) or `x · V`, with numbers of 8 bits.
     fn product(&self, x: &Array, transpose: bool) -> Result<Array> {
-        match self {
-            Self::Plain(numbers) => {
-                let numbers = numbers.expand_dims(-3)?;
-                x.matmul(if transpose { numbers.swap_axes(-1, -2)? } else { numbers })
-            }
-            Self::Quantized { parts: [packed, scales, biases], group_size } => {
-                let [packed, scales, biases] = [packed, scales, biases].map(|part| part.expand_dims(-3));
-                quantized_matmul(x, packed?, scales?, &biases?, transpose, *group_size, 8)
-            }
-        }
+        let [packed, scales, biases] = [0, 1, 2].map(|part| self.parts[part].expand_dims(-3));
+        quantized_matmul(x, packed?, scales?, &biases?, transpose, self.group_size, 8)
     }
 }
 

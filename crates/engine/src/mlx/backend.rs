@@ -3,9 +3,9 @@
 use super::arrays::Uploader;
 use super::kv::{KV_GRANULE_TOKENS, KvSequence, KvShape, ReservedBytes};
 use super::model::{Model, StepArrays};
-use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, SequenceId, Ticket};
+use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, LogitsOf, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
-use crate::generate::MlxLimits;
+use crate::generate::{DeviceChoice, MlxLimits};
 use crate::step::{Extent, Step};
 use boca_core::{AcceleratorMemory, KvPrecision};
 use mlx_rs::error::Exception;
@@ -16,23 +16,11 @@ use std::io::{self, Read};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-/// What computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MlxDevice {
-    /// The graphics processor, where MLX has one.
-    #[default]
-    Auto,
-    /// The graphics processor.
-    Gpu,
-    /// The processor.
-    Cpu,
-}
-
 /// How MLX is used.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MlxOptions {
     /// What computes.
-    pub device: MlxDevice,
+    pub device: DeviceChoice,
     /// In which format keys and values are kept: in 8 bits, or, for every other one, in the model's own.
     pub kv_precision: KvPrecision,
     /// Bounds of its memory.
@@ -96,13 +84,13 @@ impl MlxBackend {
         let began = Instant::now();
         let failed = |error: Exception| failure(began, &error);
         let gpu = match options.device {
-            MlxDevice::Auto => Self::has_gpu(),
-            MlxDevice::Gpu if !Self::has_gpu() => {
+            DeviceChoice::Auto => Self::has_gpu(),
+            DeviceChoice::Gpu if !Self::has_gpu() => {
                 let reason = "MLX has no graphics processor here".into();
                 return Err(BackendError::Device { after: began.elapsed(), reason });
             }
-            MlxDevice::Gpu => true,
-            MlxDevice::Cpu => false,
+            DeviceChoice::Gpu => true,
+            DeviceChoice::Cpu => false,
         };
         let device = if gpu { Device::gpu() } else { Device::cpu() };
         let stream = Stream::try_default_on_device(&device).map_err(failed)?;
@@ -148,7 +136,7 @@ impl MlxBackend {
             let logits = model.forward(&StepArrays::new(step), sequences)?;
             // Logits need all keys and values of their sequence; where nobody wants any, these are what is computed.
             let unread = chunks.iter().zip(&*sequences);
-            let unread = unread.filter(|(chunk, _)| chunk.logits == crate::backend::LogitsOf::None);
+            let unread = unread.filter(|(chunk, _)| chunk.logits == LogitsOf::None);
             async_eval(logits.iter().chain(unread.flat_map(|(_, sequence)| sequence.arrays())))?;
             Ok(logits)
         })

@@ -47,11 +47,11 @@ impl Drop for Reserved {
 
 /// Keys or values of one layer.
 #[derive(Debug, Clone)]
-pub(super) enum Planes {
-    /// In the model's format.
-    Plain(Array),
-    /// In 8 bits: packed words, scales and biases.
-    Quantized { parts: [Array; 3], group_size: i32 },
+pub(super) struct Planes {
+    /// Numbers in the model's format, or packed words, scales and biases.
+    pub(super) parts: Vec<Array>,
+    /// Numbers that share a scale, where they are kept in 8 bits.
+    pub(super) group_size: Option<i32>,
 }
 
 /// One sequence.
@@ -107,30 +107,24 @@ impl KvShape {
     }
 
     fn empty(&self, capacity: usize) -> Result<Planes> {
-        let arrays = self.parts().into_iter();
-        let arrays = arrays.map(|(width, dtype)| zeros_dtype(&self.array_shape(capacity, width), dtype));
-        Ok(self.planes(arrays.collect::<Result<Vec<_>>>()?))
+        let parts = self.parts().into_iter();
+        let parts = parts.map(|(width, dtype)| zeros_dtype(&self.array_shape(capacity, width), dtype));
+        Ok(self.planes(parts.collect::<Result<_>>()?))
     }
 
-    /// Arrays of these parts.
-    pub(super) fn planes(&self, arrays: Vec<Array>) -> Planes {
-        let mut arrays = arrays.into_iter();
-        let mut next = || arrays.next().expect("as many arrays as parts");
-        match self.group_size {
-            None => Planes::Plain(next()),
-            Some(size) => Planes::Quantized { parts: [next(), next(), next()], group_size: int(size) },
-        }
+    pub(super) fn planes(&self, parts: Vec<Array>) -> Planes {
+        Planes { parts, group_size: self.group_size.map(int) }
     }
 
     /// What keys or values of `[1, n_kv_heads, n_tokens, head_dim]` are written as.
     fn to_planes(self, numbers: &Array) -> Result<Planes> {
-        match self.group_size {
-            None => Ok(Planes::Plain(numbers.as_dtype(self.dtype)?)),
+        Ok(self.planes(match self.group_size {
+            None => vec![numbers.as_dtype(self.dtype)?],
             Some(size) => {
                 let (packed, scales, biases) = quantize(numbers, int(size), 8)?;
-                Ok(Planes::Quantized { parts: [packed, scales, biases], group_size: int(size) })
+                vec![packed, scales, biases]
             }
-        }
+        }))
     }
 
     fn out_of_memory(&self, n_tokens: usize) -> BackendError {
@@ -140,51 +134,30 @@ impl KvShape {
 }
 
 impl Planes {
-    pub(super) fn arrays(&self) -> &[Array] {
-        match self {
-            Self::Plain(array) => std::slice::from_ref(array),
-            Self::Quantized { parts, .. } => parts,
-        }
-    }
-
-    fn arrays_mut(&mut self) -> &mut [Array] {
-        match self {
-            Self::Plain(array) => std::slice::from_mut(array),
-            Self::Quantized { parts, .. } => parts,
-        }
-    }
-
     fn map(&self, change: impl FnMut(&Array) -> Result<Array>) -> Result<Self> {
-        let mut changed = self.arrays().iter().map(change).collect::<Result<Vec<_>>>()?.into_iter();
-        let mut next = || changed.next().expect("as many as before");
-        Ok(match self {
-            Self::Plain(_) => Self::Plain(next()),
-            Self::Quantized { group_size, .. } => {
-                Self::Quantized { parts: [next(), next(), next()], group_size: *group_size }
-            }
-        })
+        let parts = self.parts.iter().map(change).collect::<Result<_>>()?;
+        Ok(Self { parts, group_size: self.group_size })
     }
 
     /// The first tokens.
     pub(super) fn first(&self, n_tokens: usize) -> Result<Self> {
-        self.map(|array| array.try_index((.., .., ..int(n_tokens), ..)))
+        self.map(|part| part.try_index((.., .., ..int(n_tokens), ..)))
     }
 
     /// The first tokens, with room for as many as `capacity`.
     fn regrown(&self, shape: &KvShape, n_tokens: usize, capacity: usize) -> Result<Self> {
-        let mut parts = shape.parts().into_iter();
-        let first = self.first(n_tokens)?;
-        first.map(|array| {
-            let (width, dtype) = parts.next().expect("as many parts as arrays");
-            let room = zeros_dtype(&shape.array_shape(capacity - n_tokens, width), dtype)?;
-            concatenate(&[array, &room], 2)
+        let room = shape.empty(capacity - n_tokens)?;
+        let mut room = room.parts.iter();
+        self.first(n_tokens)?.map(|part| {
+            let room = room.next().expect("both have the parts of one shape");
+            concatenate(&[part, room], 2)
         })
     }
 
     fn write(&mut self, at: usize, new: &Self) -> Result<()> {
-        for (array, new) in self.arrays_mut().iter_mut().zip(new.arrays()) {
+        for (part, new) in self.parts.iter_mut().zip(&new.parts) {
             let end = at + new.dim(2) as usize;
-            array.try_index_mut((.., .., int(at)..int(end), ..), new)?;
+            part.try_index_mut((.., .., int(at)..int(end), ..), new)?;
         }
         Ok(())
     }
@@ -297,7 +270,7 @@ impl KvSequence {
 
     /// Every array, to be computed.
     pub(super) fn arrays(&self) -> impl Iterator<Item = &Array> {
-        self.layers.iter().flat_map(|(keys, values)| keys.arrays().iter().chain(values.arrays()))
+        self.layers.iter().flat_map(|(keys, values)| keys.parts.iter().chain(&values.parts))
     }
 }
 

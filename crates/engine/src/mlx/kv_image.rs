@@ -36,8 +36,8 @@ impl KvSequence {
         let mut bytes = Vec::new();
         for (keys, values) in self.layers() {
             for planes in [keys, values] {
-                for array in planes.first(self.len())?.arrays() {
-                    append_bytes(&array.contiguous()?, &mut bytes)?;
+                for part in planes.first(self.len())?.parts {
+                    append_bytes(&part.contiguous()?, &mut bytes)?;
                 }
             }
         }

@@ -19,7 +19,7 @@ mod kv_image;
 mod memory;
 mod model;
 
-pub use backend::{MlxBackend, MlxDevice, MlxOptions};
+pub use backend::{MlxBackend, MlxOptions};
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;

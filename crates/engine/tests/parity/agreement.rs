@@ -5,7 +5,8 @@ use boca_core::{ChatMessage, GenerateRequest, KvPrecision, SamplingOverrides};
 use boca_engine::backend::{Backend, Chunk, Logits, LogitsOf};
 use boca_engine::checkpoint::CheckpointWeights;
 use boca_engine::cpu::{CpuBackend, CpuOptions};
-use boca_engine::mlx::{MlxBackend, MlxDevice, MlxOptions};
+use boca_engine::generate::DeviceChoice;
+use boca_engine::mlx::{MlxBackend, MlxOptions};
 use boca_engine::{ModelSource, PromptMaker};
 use std::path::Path;
 use std::time::Duration;
@@ -93,7 +94,7 @@ fn both_backends_say_the_same() {
         CpuBackend::with_options(&checkpoint.config, checkpoint.weights.clone(), options)
     };
     let mlx = |widen| {
-        let options = MlxOptions { device: MlxDevice::Auto, widen, ..MlxOptions::default() };
+        let options = MlxOptions { device: DeviceChoice::Auto, widen, ..MlxOptions::default() };
         MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap()
     };
     let (n_equal, gaps) = agreement(&mut cpu(KvPrecision::F32), &mut mlx(true), &prompts);

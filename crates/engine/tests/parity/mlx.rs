@@ -6,14 +6,15 @@
 use crate::reference::{Reference, compare, generate, prefill, references};
 use boca_core::KvPrecision;
 use boca_engine::backend::Backend;
-use boca_engine::mlx::{MlxBackend, MlxDevice, MlxOptions};
+use boca_engine::generate::DeviceChoice;
+use boca_engine::mlx::{MlxBackend, MlxOptions};
 
-fn devices() -> Vec<MlxDevice> {
-    let gpu = MlxBackend::has_gpu().then_some(MlxDevice::Gpu);
-    [MlxDevice::Cpu].into_iter().chain(gpu).collect()
+fn devices() -> Vec<DeviceChoice> {
+    let gpu = MlxBackend::has_gpu().then_some(DeviceChoice::Gpu);
+    [DeviceChoice::Cpu].into_iter().chain(gpu).collect()
 }
 
-fn backend(reference: &Reference, device: MlxDevice, widen: bool) -> MlxBackend {
+fn backend(reference: &Reference, device: DeviceChoice, widen: bool) -> MlxBackend {
     let options = MlxOptions { device, widen, kv_precision: KvPrecision::F32, ..MlxOptions::default() };
     let checkpoint = &reference.checkpoint;
     MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {}).unwrap()
@@ -56,7 +57,7 @@ fn in_the_models_own_format_it_computes_what_mlx_lm_does() {
         let Some((prompt_logits, greedy_logits, _)) = &reference.bf16 else { continue };
         seen += 1;
         let vocab = reference.checkpoint.config.vocab_size;
-        let mut backend = backend(&reference, MlxDevice::Cpu, false);
+        let mut backend = backend(&reference, DeviceChoice::Cpu, false);
         let sequence = backend.open(reference.max_tokens()).unwrap();
         let (last, before) = reference.prompt.split_last().unwrap();
         let ours = prefill(&mut backend, sequence, before, before.len());
@@ -108,7 +109,7 @@ fn company_changes_no_more_than_the_last_bits() {
 fn a_fork_goes_on_like_a_fresh_sequence() {
     for reference in references() {
         let (vocab, tolerance) = (reference.checkpoint.config.vocab_size, reference.tolerance());
-        let mut backend = backend(&reference, MlxDevice::Auto, true);
+        let mut backend = backend(&reference, DeviceChoice::Auto, true);
         let max_tokens = 2 * reference.max_tokens();
         let parent = backend.open(max_tokens).unwrap();
         let tokens = [&reference.prompt[..], &reference.greedy[..]].concat();
