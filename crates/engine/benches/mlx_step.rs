@@ -7,6 +7,7 @@
 use boca_engine::ModelSource;
 use boca_engine::backend::{Backend, Chunk, Logits, LogitsOf, SequenceId};
 use boca_engine::checkpoint::CheckpointWeights;
+use boca_engine::drawing::{Draw, DrawChunk, Drawing, Feed};
 use boca_engine::generate::DeviceChoice;
 use boca_engine::mlx::{MlxBackend, MlxOptions};
 use std::time::Instant;
@@ -18,6 +19,7 @@ const DEPTH: usize = 64;
 const N_PREFILLS: usize = 7;
 const N_STEPS: usize = 60;
 const N_WARM_UP: usize = 5;
+const MOST_LIKELY: Draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.0 };
 
 fn main() {
     let directory = std::env::var("BOCA_BENCH_MODEL").expect("BOCA_BENCH_MODEL names a checkpoint directory");
@@ -33,11 +35,13 @@ fn main() {
     let tokens = |n: usize| -> Vec<u32> { (0..n as u32).map(|i| i.wrapping_mul(7919) % vocab).collect() };
     let prefill = PROMPTS.map(|n| (n, prefill_seconds(&mut backend, &tokens(n))));
     let decode = BATCHES.map(|n| (n, decode_seconds(&mut backend, &tokens(DEPTH), n)));
+    let in_turn = BATCHES.map(|n| (n, decode_in_turn_seconds(&mut backend, &tokens(DEPTH), n)));
     let shown = |rows: &[(usize, f64)]| {
         let rows: Vec<String> = rows.iter().map(|(n, seconds)| format!("\"{n}\": {seconds:e}")).collect();
         rows.join(", ")
     };
-    println!("{{\"prefill\": {{{}}}, \"decode\": {{{}}}}}", shown(&prefill), shown(&decode));
+    let (prefill, decode, in_turn) = (shown(&prefill), shown(&decode), shown(&in_turn));
+    println!("{{\"prefill\": {{{prefill}}}, \"decode\": {{{decode}}}, \"decode in turn\": {{{in_turn}}}}}");
 }
 
 fn prefill_seconds(backend: &mut MlxBackend, tokens: &[u32]) -> f64 {
@@ -52,9 +56,31 @@ fn prefill_seconds(backend: &mut MlxBackend, tokens: &[u32]) -> f64 {
     median(seconds.skip(1).collect())
 }
 
+/// Tokens are drawn by MLX, and the next step is launched before they are read.
 fn decode_seconds(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> f64 {
-    let sequences: Vec<SequenceId> =
-        (0..n).map(|_| backend.open(prompt.len() + N_WARM_UP + N_STEPS).unwrap()).collect();
+    let sequences = open(backend, prompt, n);
+    let chunks = |feed| {
+        let chunk = |sequence: &SequenceId| DrawChunk { sequence: *sequence, feed, draw: Some(MOST_LIKELY) };
+        sequences.iter().map(chunk).collect::<Vec<_>>()
+    };
+    let mut launched = backend.launch_drawing(&chunks(Feed::Tokens(prompt))).unwrap();
+    let next = chunks(Feed::Drawn);
+    let seconds = (0..N_WARM_UP + N_STEPS).map(|_| {
+        let began = Instant::now();
+        let ahead = backend.launch_drawing(&next).unwrap();
+        let drawn = backend.collect_drawn(std::mem::replace(&mut launched, ahead)).unwrap();
+        assert!(drawn.iter().all(Option::is_some), "every logit is finite");
+        began.elapsed().as_secs_f64()
+    });
+    let seconds = median(seconds.skip(N_WARM_UP).collect());
+    backend.forget(launched);
+    close(backend, &sequences);
+    seconds
+}
+
+/// Each step is launched when the tokens of the one before are known here.
+fn decode_in_turn_seconds(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> f64 {
+    let sequences = open(backend, prompt, n);
     let mut last: Vec<u32> =
         sequences.iter().map(|sequence| step(backend, &[(*sequence, prompt)])[0]).collect();
     let seconds = (0..N_WARM_UP + N_STEPS).map(|_| {
@@ -69,10 +95,18 @@ fn decode_seconds(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> f64 {
         began.elapsed().as_secs_f64()
     });
     let seconds = median(seconds.skip(N_WARM_UP).collect());
-    for sequence in sequences {
-        backend.close(sequence);
-    }
+    close(backend, &sequences);
     seconds
+}
+
+fn open(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> Vec<SequenceId> {
+    (0..n).map(|_| backend.open(prompt.len() + N_WARM_UP + N_STEPS + 1).unwrap()).collect()
+}
+
+fn close(backend: &mut MlxBackend, sequences: &[SequenceId]) {
+    for sequence in sequences {
+        backend.close(*sequence);
+    }
 }
 
 /// The best token of each sequence after these.

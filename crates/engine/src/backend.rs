@@ -1,5 +1,6 @@
 //! What a device must be able to do. Batching, caching, sampling and everything else is written once, above this.
 
+use crate::drawing::Drawing;
 use boca_core::AcceleratorMemory;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -162,6 +163,11 @@ pub trait Backend {
     /// # Errors
     /// [`BackendError::Device`].
     fn collect(&mut self, ticket: Ticket, logits: &mut Logits) -> Result<(), BackendError>;
+
+    /// The same device, where it draws tokens itself.
+    fn drawing(&mut self) -> Option<&mut dyn Drawing> {
+        None
+    }
 
     /// Bytes of KV cache that one token of a sequence takes.
     fn kv_bytes_per_token(&self) -> u64;

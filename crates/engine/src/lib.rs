@@ -25,6 +25,7 @@
 pub mod backend;
 pub mod checkpoint;
 pub mod cpu;
+pub mod drawing;
 pub mod generate;
 pub mod memory;
 #[cfg(any(target_os = "macos", feature = "mlx"))]

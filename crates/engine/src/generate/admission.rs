@@ -6,7 +6,8 @@
 
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
-use super::engine::{Engine, Share};
+use super::engine::Engine;
+use super::stepping::Share;
 use crate::generator::{Report, ReportSink};
 use crate::{CancelToken, EngineError};
 use boca_core::{FinishReason, RequestId};

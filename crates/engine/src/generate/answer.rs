@@ -1,11 +1,12 @@
 //! One answer under way: how far its prompt is read, which token is next, how it ends.
 
 use super::clock::Clock;
-use super::decoding::{Decoding, Next};
+use super::decoding::{Decoding, Next, Source};
 use super::plan::Plan;
 use super::sampler::BadLogit;
 use crate::CancelToken;
 use crate::backend::{LogitsOf, SequenceId};
+use crate::drawing::{Draw, Feed};
 use crate::text::TextModel;
 use boca_core::{FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, RequestId, Usage};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(super) struct Answer {
     max_tokens: u32,
     /// How many of them the sequence holds.
     n_held: usize,
+    /// How many it holds once the step under way is computed.
+    n_launched: usize,
     /// How many it held from the beginning.
     n_cached: usize,
     /// Whether its prompt shared steps with others.
@@ -92,7 +95,7 @@ impl NewAnswer {
         let Self { prompt: tokens, max_tokens, decoding, .. } = self;
         let n_prompt = tokens.len();
         let is_read_in_company = false;
-        let n_held = n_cached;
+        let (n_held, n_launched) = (n_cached, n_cached);
         Answer {
             id,
             cancel,
@@ -102,6 +105,7 @@ impl NewAnswer {
             n_prompt,
             max_tokens,
             n_held,
+            n_launched,
             n_cached,
             is_read_in_company,
             decoding,
@@ -132,18 +136,58 @@ impl Answer {
 
     /// Tokens of the prompt that are still to be read.
     pub(super) fn n_unread(&self) -> usize {
-        self.n_prompt.saturating_sub(self.n_held)
+        self.n_prompt.saturating_sub(self.n_launched)
     }
 
-    /// Whether the next step gives it a token.
+    /// Whether its prompt has been read.
     pub(super) fn is_decoding(&self) -> bool {
-        self.n_unread() == 0
+        self.n_held >= self.n_prompt
+    }
+
+    /// Whether the step under way has something of it that nobody has seen.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.n_launched > self.n_held
+    }
+
+    /// How many tokens are drawn for it that nobody has read.
+    fn n_drawn_unread(&self) -> usize {
+        usize::from(self.is_ahead() && self.n_unread() == 0)
+    }
+
+    /// Whether the next step is to give it a token beyond its prompt.
+    pub(super) fn wants_token(&self) -> bool {
+        let n_tokens = self.decoding.completion_tokens() as usize + self.n_drawn_unread();
+        self.n_unread() == 0 && n_tokens < self.max_tokens as usize
+    }
+
+    /// Whether a device can draw its tokens.
+    pub(super) fn is_plain(&self) -> bool {
+        self.decoding.is_plain()
+    }
+
+    /// How its next token is to be drawn.
+    pub(super) fn draw(&self) -> Draw {
+        self.decoding.draw(self.n_drawn_unread())
+    }
+
+    /// What a step feeds that is launched before the last one was read.
+    pub(super) fn feed(&self, n_prompt: usize) -> Feed<'_> {
+        match &self.tokens[self.n_launched.min(self.tokens.len())..] {
+            [] => {
+                self.decoding.forced().map_or(Feed::Drawn, |token| Feed::Tokens(std::slice::from_ref(token)))
+            }
+            known => Feed::Tokens(&known[..n_prompt.max(1)]),
+        }
+    }
+
+    /// Such a step was launched.
+    pub(super) fn launched(&mut self, n_prompt: usize) {
+        self.n_launched += n_prompt.max(1);
     }
 
     /// What a step feeds: at most `n_prompt` tokens of the prompt, or the next token.
     pub(super) fn tokens(&self, n_prompt: usize) -> &[u32] {
-        let n = if self.is_decoding() { 1 } else { n_prompt.min(self.n_unread()) };
-        &self.tokens[self.n_held..][..n]
+        &self.tokens[self.n_held..][..n_prompt.max(1)]
     }
 
     /// Whether somebody reads the logits after so many more tokens of the prompt.
@@ -154,18 +198,19 @@ impl Answer {
     /// A step was computed with so many tokens of the prompt, or with the next token.
     pub(super) fn computed(&mut self, n_prompt: usize) {
         self.n_held += n_prompt.max(1);
+        self.n_launched = self.n_launched.max(self.n_held);
         if n_prompt > 0 && self.is_decoding() {
             self.clock.prefilled();
         }
     }
 
-    /// Takes the logits after the last token; the summary when that was the end.
+    /// Takes what follows the last token; the summary when that was the end.
     pub(super) fn decode(
         &mut self,
-        logits: &[f32],
+        source: Source<'_>,
         emit: &mut dyn FnMut(GenerationEvent),
     ) -> Result<Option<GenerationSummary>, BadLogit> {
-        let next = self.decoding.step(logits, emit)?;
+        let next = self.decoding.step(source, emit)?;
         self.clock.count_token();
         Ok(match next {
             Next::Feed(token) => {

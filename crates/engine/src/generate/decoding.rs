@@ -6,6 +6,7 @@ use super::logprobs::logprobs;
 use super::loop_guard::LoopGuard;
 use super::sampler::{BadLogit, Sampler};
 use super::seam::Seam;
+use crate::drawing::Draw;
 use crate::text::{Detokenizer, Part, StopStrings, StopVerdict, TextModel, ThinkingSplitter};
 use boca_core::{FinishReason, GenerationEvent, ThinkingState};
 use std::collections::VecDeque;
@@ -24,6 +25,15 @@ pub(super) struct Limits {
     pub(super) top_logprobs: Option<u8>,
     /// Whether an answer that repeats itself is ended.
     pub(super) ends_loops: bool,
+}
+
+/// Where the next token comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// It is to be picked from these.
+    Logits(&'a [f32]),
+    /// The device has drawn it, as [`Decoding::draw`] said.
+    Drawn(u32),
 }
 
 /// What comes after a step.
@@ -112,15 +122,38 @@ impl Decoding {
         self.stop_sequence.clone()
     }
 
-    /// Takes the logits after the last token and decides on the next one. After [`Next::Done`] there is no more.
+    /// Whether a device can draw its tokens: nobody asks for anything that needs all the logits.
+    pub(super) fn is_plain(&self) -> bool {
+        self.limits.top_logprobs.is_none() && self.sampler.is_plain()
+    }
+
+    /// How a device is to draw the token after `n_unread` ones that it has drawn already.
+    pub(super) fn draw(&self, n_unread: usize) -> Draw {
+        match n_unread.checked_sub(self.forced.len()) {
+            Some(n_picked) => self.sampler.draw(n_picked),
+            // Nobody will read it: another one is fed in its place.
+            None => Sampler::any_draw(),
+        }
+    }
+
+    /// The token that is fed next whatever is drawn, if that is so.
+    pub(super) fn forced(&self) -> Option<&u32> {
+        self.forced.front()
+    }
+
+    /// Takes what follows the last token and decides on the next one. After [`Next::Done`] there is no more.
     pub(super) fn step(
         &mut self,
-        logits: &[f32],
+        source: Source<'_>,
         emit: &mut dyn FnMut(GenerationEvent),
     ) -> Result<Next, BadLogit> {
-        let (id, is_forced) = match self.forced.pop_front() {
-            Some(id) => (id, true),
-            None => (self.sampler.pick(logits)?, false),
+        let (id, is_forced) = match (self.forced.pop_front(), source) {
+            (Some(id), _) => (id, true),
+            (None, Source::Logits(logits)) => (self.sampler.pick(logits)?, false),
+            (None, Source::Drawn(id)) => {
+                self.sampler.drawn();
+                (id, false)
+            }
         };
         self.sampler.accept(id);
         self.completion_tokens += 1;
@@ -136,7 +169,7 @@ impl Decoding {
         let after = self.splitter.state();
         if before == ThinkingState::Reasoning || after == ThinkingState::Reasoning || is_tag {
             self.reasoning_tokens += 1;
-        } else if let Some(n_top) = self.limits.top_logprobs {
+        } else if let (Some(n_top), Source::Logits(logits)) = (self.limits.top_logprobs, source) {
             let entry = logprobs(logits, id, usize::from(n_top), self.text.tokenizer());
             emit(GenerationEvent::Logprobs(vec![entry]));
         }

@@ -5,6 +5,7 @@
 //! itself, so that an answer does not depend on its company.
 
 use super::admission::Waiting;
+use super::ahead::InFlight;
 use super::answer::{Answer, NewAnswer};
 use super::clock::Clock;
 use super::counters::Counters;
@@ -13,6 +14,7 @@ use super::prefill_budget::PrefillBudget;
 use super::prefix_cache::PrefixCache;
 use super::sampler::BadLogit;
 use super::speed::SpeedMeter;
+use super::stepping::nonsense;
 use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
 use crate::checkpoint::{CheckpointError, GenerationDefaults};
 use crate::generator::{Report, ReportSink};
@@ -55,7 +57,7 @@ pub struct Engine {
     pub(super) config: EngineConfig,
     pub(super) unknown_ids: Arc<[u32]>,
     pub(super) speed: SpeedMeter,
-    prefill: PrefillBudget,
+    pub(super) prefill: PrefillBudget,
     /// What ended answers have left.
     pub(super) cache: PrefixCache,
     /// In the order in which they came.
@@ -67,6 +69,8 @@ pub struct Engine {
     /// Whether one of those that wait may fit now.
     pub(super) may_admit: bool,
     pub(super) logits: Logits,
+    /// A step that was launched before anyone has read the one before it.
+    pub(super) in_flight: Option<InFlight>,
     pub(super) counters: Counters,
     /// Where what is kept survives a restart.
     pub(super) disk: Option<Disk>,
@@ -81,15 +85,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// One answer's share of a step.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share {
-    /// Its place among those that are under way.
-    pub(super) place: usize,
-    /// Tokens of its prompt; 0 when it is being written.
-    pub(super) n_prompt: usize,
-}
-
 /// What became of an answer in a step.
 pub(super) type End = Result<GenerationSummary, EngineError>;
 
@@ -97,9 +92,10 @@ impl Engine {
     /// Puts backend and text together.
     ///
     /// # Errors
-    /// [`CheckpointError::BadField`] when the tokenizer has ids that the model's head does not compute.
+    /// [`CheckpointError::BadField`] when the tokenizer has ids that the model's head does not compute;
+    /// [`EngineError::Backend`].
     pub fn new(
-        backend: Box<dyn Backend>,
+        mut backend: Box<dyn Backend>,
         text: TextModel,
         config: EngineConfig,
     ) -> Result<Self, EngineError> {
@@ -113,7 +109,10 @@ impl Engine {
                 found: vocab_size.to_string(),
             }));
         }
-        let unknown_ids = (0..vocab_size).filter(|id| !text.tokenizer().knows(*id)).collect();
+        let unknown_ids: Arc<[u32]> = (0..vocab_size).filter(|id| !text.tokenizer().knows(*id)).collect();
+        if let Some(drawing) = backend.drawing() {
+            drawing.forbid(&unknown_ids)?;
+        }
         let cache_tokens = config.prefix_cache_bytes / backend.kv_bytes_per_token().max(1);
         let text = Arc::new(text);
         Ok(Self {
@@ -130,6 +129,7 @@ impl Engine {
             promised_bytes: 0,
             may_admit: false,
             logits: Logits::default(),
+            in_flight: None,
             counters: Counters::default(),
             disk: None,
         })
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Ends those that were cancelled, or whose time is over.
-    fn end_those_that_must(&mut self, report: ReportSink<'_>) {
+    pub(super) fn end_those_that_must(&mut self, report: ReportSink<'_>) {
         for place in (0..self.running.len()).rev() {
             let answer = &mut self.running[place];
             let reason = if answer.cancel.is_cancelled() {
@@ -198,99 +198,24 @@ impl Engine {
         }
     }
 
-    /// Who takes part in the next step. Those whose prompts are being read share its prompt tokens evenly, so that a
-    /// short one does not wait behind a long one; what is left over goes round.
-    fn shares(&self) -> Vec<Share> {
-        let n_decoding = self.running.iter().filter(|answer| answer.is_decoding()).count();
-        let mut unread: Vec<usize> = self.running.iter().map(Answer::n_unread).collect();
-        let mut n_prompt = vec![0; unread.len()];
-        let mut left = self.prefill.tokens(n_decoding);
-        while left > 0 {
-            let n_readers = unread.iter().filter(|n| **n > 0).count();
-            if n_readers == 0 {
-                break;
-            }
-            let each = (left / n_readers).max(1);
-            // Where there is not even one for each, they take turns.
-            let turn = self.counters.steps as usize % unread.len();
-            for place in (turn..unread.len()).chain(0..turn) {
-                let (unread, n_prompt) = (&mut unread[place], &mut n_prompt[place]);
-                let n = each.min(*unread).min(left);
-                *unread -= n;
-                *n_prompt += n;
-                left -= n;
-            }
-        }
-        let shares = n_prompt.into_iter().enumerate().map(|(place, n_prompt)| Share { place, n_prompt });
-        shares.filter(|share| share.n_prompt > 0 || self.running[share.place].is_decoding()).collect()
-    }
-
     /// A step of one sequence.
     pub(super) fn compute_one(&mut self, chunk: Chunk<'_>) -> Result<(), BackendError> {
         let ticket = self.backend.launch(&[chunk])?;
         self.backend.collect(ticket, &mut self.logits)
     }
 
-    fn compute(&mut self, shares: &[Share]) -> Result<(), BackendError> {
-        let chunk = |share: &Share| {
-            let answer = &self.running[share.place];
-            let (tokens, logits) = (answer.tokens(share.n_prompt), answer.logits_after(share.n_prompt));
-            Chunk { sequence: answer.sequence, tokens, logits }
-        };
-        let chunks: Vec<Chunk<'_>> = shares.iter().map(chunk).collect();
-        let ticket = self.backend.launch(&chunks)?;
-        self.backend.collect(ticket, &mut self.logits)
-    }
-
-    /// Hands out the logits of a step, in its order.
-    fn hand_out(&mut self, shares: &[Share], began: Instant, report: ReportSink<'_>) -> Vec<(usize, End)> {
-        let mut ends = Vec::new();
-        let mut row = 0;
-        for Share { place, n_prompt } in shares.iter().copied() {
-            let answer = &mut self.running[place];
-            answer.computed(n_prompt);
-            if !answer.is_decoding() {
-                continue;
-            }
-            if row >= self.logits.n_rows() {
-                let reason = "a step that asked for logits gave none".into();
-                let error = BackendError::Device { after: began.elapsed(), reason };
-                ends.push((place, Err(error.into())));
-                continue;
-            }
-            let id = answer.id.clone();
-            let mut emit = |event| report(&id, Report::Event(event));
-            match answer.decode(self.logits.row(row), &mut emit) {
-                Ok(None) => {}
-                Ok(Some(summary)) => ends.push((place, Ok(summary))),
-                Err(bad) => ends.push((place, Err(nonsense(bad, began)))),
-            }
-            row += 1;
-        }
-        self.counters.generated_tokens += row as u64;
-        ends
-    }
-
-    /// Whom a failed step is the end of: one whose sequence is at fault, the one that came last where memory is
-    /// short, and everybody where the device failed.
-    fn hit_by(&self, error: &BackendError, shares: &[Share]) -> Vec<usize> {
-        let places = || shares.iter().map(|share| share.place);
-        match error {
-            BackendError::OutOfMemory { .. } => places().next_back().into_iter().collect(),
-            BackendError::BadSequence { sequence, .. } => {
-                let id = SequenceId(*sequence);
-                let one: Vec<usize> = places().filter(|place| self.running[*place].sequence == id).collect();
-                if one.is_empty() { places().collect() } else { one }
-            }
-            BackendError::Device { .. } => places().collect(),
-        }
-    }
-
-    fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
+    pub(super) fn end(&mut self, place: usize, end: End, report: ReportSink<'_>) {
         let answer = self.running.remove(place);
         self.counters.count_end(&end);
         match &end {
-            Ok(_) => self.keep(answer.held(), answer.sequence),
+            Ok(_) => {
+                if answer.is_ahead()
+                    && let Some(drawing) = self.backend.drawing()
+                {
+                    drawing.cut(answer.sequence, answer.held().len());
+                }
+                self.keep(answer.held(), answer.sequence);
+            }
             // What a failed step has left in a sequence is not known.
             Err(_) => self.backend.close(answer.sequence),
         }
@@ -348,6 +273,7 @@ impl Generator for Engine {
         let step = catch_unwind(AssertUnwindSafe(|| self.try_step(report)));
         if let Err(panic) = step {
             // Whoever catches it may go on with this engine, but not with what was under way.
+            self.forget_flight();
             for answer in std::mem::take(&mut self.running) {
                 self.backend.close(answer.sequence);
             }
@@ -357,54 +283,4 @@ impl Generator for Engine {
             resume_unwind(panic);
         }
     }
-}
-
-impl Engine {
-    fn try_step(&mut self, report: ReportSink<'_>) {
-        self.end_those_that_waited(report);
-        self.end_those_that_must(report);
-        self.admit(report);
-        let shares = self.shares();
-        if shares.is_empty() {
-            return;
-        }
-        self.make_room_for(&shares);
-        let began = Instant::now();
-        let mut ends = match self.compute(&shares) {
-            Ok(()) => {
-                let n_prompt: usize = shares.iter().map(|share| share.n_prompt).sum();
-                let n_decoding = shares.iter().filter(|share| share.n_prompt == 0).count();
-                self.counters.count_step(n_prompt);
-                self.prefill.record(n_decoding, n_prompt, began.elapsed());
-                if shares.len() > 1 {
-                    for share in shares.iter().filter(|share| share.n_prompt > 0) {
-                        self.running[share.place].read_in_company();
-                    }
-                }
-                self.hand_out(&shares, began, report)
-            }
-            // They try again in the next step.
-            Err(BackendError::OutOfMemory { .. }) if self.make_room() => Vec::new(),
-            Err(error) => {
-                let failed = |place| (place, Err(error.clone().into()));
-                self.hit_by(&error, &shares).into_iter().map(failed).collect()
-            }
-        };
-        // From the back, so that the places before stay what they are.
-        ends.sort_by_key(|(place, _)| *place);
-        let any_ended = !ends.is_empty();
-        for (place, end) in ends.into_iter().rev() {
-            self.end(place, end, report);
-        }
-        if any_ended {
-            self.save_now_and_then();
-        }
-    }
-}
-
-fn nonsense(bad: BadLogit, step_began: Instant) -> EngineError {
-    EngineError::Backend(BackendError::Device {
-        after: step_began.elapsed(),
-        reason: format!("the logit of token {} is {}", bad.token, bad.value),
-    })
 }

@@ -1,6 +1,7 @@
 //! Everything above a backend: sampling, budgets, cancellation, events.
 
 mod admission;
+mod ahead;
 mod answer;
 mod choice;
 mod clock;
@@ -19,6 +20,7 @@ mod reuse;
 mod sampler;
 mod seam;
 mod speed;
+mod stepping;
 
 pub use choice::{BackendChoice, DeviceChoice, MlxLimits};
 pub use disk::PrefixCacheDisk;

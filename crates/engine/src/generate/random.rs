@@ -1,5 +1,8 @@
 //! Random numbers and the exponential that sampling draws from, the same on every platform.
 
+/// What the state grows by.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A small generator of well-mixed numbers. Its sequence is part of what "same seed, same text" promises, so it is
 /// kept here instead of following a library's versions.
 ///
@@ -14,11 +17,16 @@ impl Random {
 
     /// Any number of 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(GAMMA);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// The number in `0.0..1.0` that comes after `n` others.
+    pub(super) fn unit_at(seed: u64, n: u64) -> f64 {
+        Self(seed.wrapping_add(GAMMA.wrapping_mul(n))).unit()
     }
 
     /// A number in `0.0..1.0`.
@@ -65,6 +73,8 @@ mod tests {
         let mut random = Random::new(1_234_567);
         let drawn: Vec<u64> = (0..3).map(|_| random.next()).collect();
         assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        let mut random = Random::new(9);
+        assert!((0..100).all(|n| random.unit() == Random::unit_at(9, n)));
         assert!((0..1000).map(|_| random.unit()).all(|u| (0.0..1.0).contains(&u)));
     }
 

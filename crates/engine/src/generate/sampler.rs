@@ -4,6 +4,7 @@
 //! either the most likely token (temperature 0) or: temperature, top-k, top-p, min-p, and a draw from what is left.
 
 use super::random::{Random, exp, fresh_seed};
+use crate::drawing::Draw;
 use boca_core::Sampling;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -36,7 +37,9 @@ fn by_weight(a: &Candidate, b: &Candidate) -> Ordering {
 #[derive(Debug)]
 pub(super) struct Sampler {
     sampling: Sampling,
-    random: Random,
+    seed: u64,
+    /// How many tokens were drawn from it.
+    n_drawn: u64,
     /// Ids that the head computes and no token has.
     unknown_ids: Arc<[u32]>,
     /// Tokens of the prompt and of the answer so far.
@@ -57,7 +60,8 @@ impl Sampler {
             prompt.iter().copied().collect()
         };
         Self {
-            random: Random::new(sampling.seed.unwrap_or_else(fresh_seed)),
+            seed: sampling.seed.unwrap_or_else(fresh_seed),
+            n_drawn: 0,
             sampling,
             unknown_ids,
             seen,
@@ -84,7 +88,7 @@ impl Sampler {
         self.logits.extend_from_slice(logits);
         self.penalise();
         let best = self.most_likely();
-        if self.sampling.temperature <= 0.0 || self.sampling.top_k == 1 {
+        if self.is_greedy() {
             return Ok(best);
         }
         self.weigh(self.logits[best as usize]);
@@ -92,7 +96,46 @@ impl Sampler {
         self.keep_top_p();
         let least = f64::from(self.sampling.min_p);
         self.candidates.retain(|candidate| candidate.weight >= least);
-        Ok(self.draw().unwrap_or(best))
+        Ok(self.draw_here().unwrap_or(best))
+    }
+
+    fn is_greedy(&self) -> bool {
+        self.sampling.temperature <= 0.0 || self.sampling.top_k == 1
+    }
+
+    /// Whether temperature, top-k, top-p and min-p are all that there is.
+    pub(super) fn is_plain(&self) -> bool {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, logit_bias, .. } =
+            &self.sampling;
+        *repetition_penalty == 1.0
+            && *presence_penalty == 0.0
+            && *frequency_penalty == 0.0
+            && logit_bias.is_empty()
+    }
+
+    /// How a device draws the token that [`Sampler::pick`] would pick after `n_more` others.
+    pub(super) fn draw(&self, n_more: usize) -> Draw {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
+        if self.is_greedy() {
+            return Self::any_draw();
+        }
+        Draw {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            unit: Random::unit_at(self.seed, self.n_drawn + n_more as u64),
+        }
+    }
+
+    /// The cheapest one: the most likely token.
+    pub(super) fn any_draw() -> Draw {
+        Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.0 }
+    }
+
+    /// A token was drawn as [`Sampler::draw`] said.
+    pub(super) fn drawn(&mut self) {
+        self.n_drawn += 1;
     }
 
     fn penalise(&mut self) {
@@ -181,9 +224,10 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self) -> Option<u32> {
+    fn draw_here(&mut self) -> Option<u32> {
         let total: f64 = self.candidates.iter().map(|candidate| candidate.weight).sum();
-        let mut left = self.random.unit() * total;
+        let mut left = Random::unit_at(self.seed, self.n_drawn) * total;
+        self.drawn();
         for candidate in &self.candidates {
             left -= candidate.weight;
             if left < 0.0 {

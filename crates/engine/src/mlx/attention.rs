@@ -10,7 +10,6 @@ use crate::checkpoint::{AttentionWeights, ModelConfig};
 use mlx_rs::fast::{
     ScaledDotProductAttentionMask as Mask, rms_norm, rope, rope_dynamic, scaled_dot_product_attention,
 };
-use mlx_rs::ops::indexing::TryIndexOp;
 use mlx_rs::ops::{arange, concatenate, quantized_matmul, select, softmax_axis};
 use mlx_rs::{Array, Dtype};
 
@@ -67,7 +66,7 @@ impl Attention {
         sequences: &mut [KvSequence],
     ) -> Result<Array> {
         let heads = self.heads;
-        let split = |x: Array, n_heads| x.reshape(&[-1, n_heads, heads.head_dim]);
+        let split = |x: Array, n_heads| x.reshape(&[-1, n_heads, 1, heads.head_dim]);
         let norm = |x: Array, norm: &Option<Array>| match norm {
             Some(norm) => rms_norm(&x, Some(norm), heads.norm_eps),
             None => Ok(x),
@@ -77,21 +76,33 @@ impl Attention {
         let values = split(self.v_proj.forward(x)?, heads.n_kv_heads)?;
         let attended = match (step.chunks(), sequences) {
             ([chunk], [sequence]) => {
-                let rotate = |x: Array| heads.rope(&by_head(&x)?, chunk.position);
-                heads.attend(&rotate(queries)?, &rotate(keys)?, &by_head(&values)?, layer, sequence)?
+                let rotate = |x: Array| heads.rope(&by_head(x)?, chunk.position);
+                by_row(heads.attend(
+                    &rotate(queries)?,
+                    &rotate(keys)?,
+                    &by_head(values)?,
+                    layer,
+                    sequence,
+                )?)?
             }
             (chunks, sequences) => {
-                let (queries, keys) = (heads.rope_rows(&queries, step)?, heads.rope_rows(&keys, step)?);
+                // All chunks begin there but the first.
+                let begins: Vec<i32> = chunks[1..].iter().map(|chunk| chunk.first_row).collect();
+                let each = |x: Array| x.split_at_indices(&begins, 0);
+                let queries = each(heads.rope_rows(&queries, step)?)?;
+                let keys = each(heads.rope_rows(&keys, step)?)?;
+                let values = each(values)?;
                 let mut attended = Vec::with_capacity(chunks.len());
-                for (chunk, sequence) in chunks.iter().zip(sequences) {
-                    let rows = chunk.first_row..chunk.first_row + chunk.n_rows;
-                    let of = |x: &Array| by_head(&x.try_index(rows.clone())?);
-                    let (queries, keys, values) = (of(&queries)?, of(&keys)?, of(&values)?);
-                    attended.push(heads.attend(&queries, &keys, &values, layer, sequence)?);
+                for (((queries, keys), values), sequence) in
+                    queries.into_iter().zip(keys).zip(values).zip(sequences)
+                {
+                    let (queries, keys, values) = (by_head(queries)?, by_head(keys)?, by_head(values)?);
+                    attended.push(by_row(heads.attend(&queries, &keys, &values, layer, sequence)?)?);
                 }
                 concatenate(&attended, 0)?
             }
         };
+        let attended = attended.reshape(&[-1, heads.n_heads * heads.head_dim])?;
         self.o_proj.forward(&attended)
     }
 }
@@ -102,15 +113,12 @@ impl Heads {
         rope(x, self.rotary_dim, false, self.rope_theta, 1.0, position, None)
     }
 
-    /// `x`: `[n_rows, n, head_dim]`, each row at its own position.
+    /// `x`: `[n_rows, n, 1, head_dim]`, each row at its own position.
     fn rope_rows(self, x: &Array, step: &StepArrays) -> Result<Array> {
-        let rows = x.expand_dims(-2)?;
-        let rotated =
-            rope_dynamic(&rows, self.rotary_dim, false, self.rope_theta, 1.0, step.positions(), None)?;
-        rotated.squeeze_axes(&[-2])
+        rope_dynamic(x, self.rotary_dim, false, self.rope_theta, 1.0, step.positions(), None)
     }
 
-    /// Appends keys and values to the sequence, and attends to all that it has: `[n_tokens, n_heads * head_dim]`.
+    /// Appends keys and values to the sequence, and attends to all that it has: `[1, n_heads, n_tokens, head_dim]`.
     fn attend(
         self,
         queries: &Array,
@@ -121,14 +129,13 @@ impl Heads {
     ) -> Result<Array> {
         let n_tokens = queries.dim(-2);
         let (keys, values) = sequence.append(layer, keys, values)?;
-        let attended = match (&keys.parts[..], &values.parts[..]) {
+        match (&keys.parts[..], &values.parts[..]) {
             ([keys], [values]) => {
                 let mask = (n_tokens > 1).then_some(Mask::Causal);
-                scaled_dot_product_attention(queries, keys, values, self.scale, mask, None)?
+                scaled_dot_product_attention(queries, keys, values, self.scale, mask, None)
             }
-            _ => self.attend_quantized(queries, &keys, &values)?,
-        };
-        attended.squeeze_axes(&[0])?.swap_axes(0, 1)?.reshape(&[n_tokens, self.n_heads * self.head_dim])
+            _ => self.attend_quantized(queries, &keys, &values),
+        }
     }
 
     fn attend_quantized(self, queries: &Array, keys: &Planes, values: &Planes) -> Result<Array> {
@@ -157,9 +164,14 @@ impl Planes {
     }
 }
 
-/// `[n_tokens, n, head_dim]` → `[1, n, n_tokens, head_dim]`
-fn by_head(x: &Array) -> Result<Array> {
-    x.swap_axes(0, 1)?.expand_dims(0)
+/// `[n_tokens, n, 1, head_dim]` → `[1, n, n_tokens, head_dim]`: of one token that is the same.
+fn by_head(x: Array) -> Result<Array> {
+    if x.dim(0) == 1 { Ok(x) } else { x.swap_axes(0, 2) }
+}
+
+/// `[1, n, n_tokens, head_dim]` → `[n_tokens, n, 1, head_dim]`
+fn by_row(x: Array) -> Result<Array> {
+    if x.dim(2) == 1 { Ok(x) } else { x.swap_axes(0, 2) }
 }
 
 /// The least number of a format that is not infinite.

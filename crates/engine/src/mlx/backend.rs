@@ -1,16 +1,19 @@
 //! MLX as a [`Backend`].
 
 use super::arrays::Uploader;
+use super::draw::{Drawn, draw, forbidding};
 use super::kv::{KV_GRANULE_TOKENS, KvSequence, KvShape, ReservedBytes};
 use super::model::{Model, StepArrays};
 use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, LogitsOf, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
+use crate::drawing::{Draw, DrawChunk, Drawing, Feed};
 use crate::generate::{DeviceChoice, MlxLimits};
 use crate::step::{Extent, Step};
 use boca_core::{AcceleratorMemory, KvPrecision};
 use mlx_rs::error::Exception;
+use mlx_rs::ops::concatenate;
 use mlx_rs::transforms::async_eval;
-use mlx_rs::{Array, Device, DeviceType, Stream, with_stream};
+use mlx_rs::{Array, ArrayElement, Device, DeviceType, Stream, with_stream};
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::thread::ThreadId;
@@ -46,13 +49,25 @@ pub struct MlxBackend {
     next_ticket: u64,
     launched: HashMap<u64, Launched>,
     step: Step,
+    /// Added to logits before a token is drawn.
+    forbidden: Option<Array>,
+    /// The tokens that the step launched last draws, and for which sequences.
+    unread: Option<(Array, Vec<SequenceId>)>,
     /// The thread that owns every array.
     owner: ThreadId,
 }
 
+/// What is read of a step.
+enum Output {
+    /// Its keys and values are all that it is for.
+    Nothing,
+    Logits(Array),
+    Drawn(Drawn),
+}
+
 /// A step under way.
 struct Launched {
-    logits: Option<Array>,
+    output: Output,
     began: Instant,
     n_rows: usize,
     sequences: Vec<SequenceId>,
@@ -111,6 +126,8 @@ impl MlxBackend {
             next_ticket: 0,
             launched: HashMap::new(),
             step: Step::default(),
+            forbidden: None,
+            unread: None,
             owner: std::thread::current().id(),
         })
     }
@@ -126,20 +143,134 @@ impl MlxBackend {
         debug_assert_eq!(self.owner, std::thread::current().id(), "an MLX backend has left its thread");
     }
 
+    /// Starts a step that draws a token for each of `draws`, or gives the logits where there are none.
+    fn launch_step(
+        &mut self,
+        chunks: &[Chunk<'_>],
+        tokens: Option<Array>,
+        draws: &[Draw],
+    ) -> Result<Ticket, BackendError> {
+        self.watch_thread();
+        let began = Instant::now();
+        let open = &self.sequences;
+        self.step.prepare(chunks, self.vocab_size, |id| {
+            let sequence = open.get(&id)?;
+            Some(Extent { n_tokens: sequence.len(), max_tokens: sequence.max_tokens() })
+        })?;
+        let ids: Vec<SequenceId> = chunks.iter().map(|chunk| chunk.sequence).collect();
+        let mut output = Output::Nothing;
+        if !chunks.is_empty() {
+            let mut sequences: Vec<KvSequence> =
+                ids.iter().filter_map(|id| self.sequences.remove(id)).collect();
+            // What a failed step has left of its sequences is not known: they are gone.
+            output =
+                self.start(chunks, tokens, draws, &mut sequences).map_err(|error| failure(began, &error))?;
+            for (chunk, mut sequence) in chunks.iter().zip(sequences) {
+                sequence.advance(chunk.tokens.len());
+                self.sequences.insert(chunk.sequence, sequence);
+            }
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.launched.insert(ticket, Launched { output, began, n_rows: self.step.n_rows(), sequences: ids });
+        Ok(Ticket(ticket))
+    }
+
     /// Builds a step's graph and starts it.
-    fn start(&mut self, chunks: &[Chunk<'_>], sequences: &mut [KvSequence]) -> super::Result<Option<Array>> {
-        let Self { model, stream, step, .. } = self;
-        with_stream(stream, || {
+    fn start(
+        &self,
+        chunks: &[Chunk<'_>],
+        tokens: Option<Array>,
+        draws: &[Draw],
+        sequences: &mut [KvSequence],
+    ) -> super::Result<Output> {
+        with_stream(&self.stream, || {
             for (chunk, sequence) in chunks.iter().zip(&mut *sequences) {
                 sequence.reserve(chunk.tokens.len())?;
             }
-            let logits = model.forward(&StepArrays::new(step), sequences)?;
+            let output = match self.model.forward(&StepArrays::new(&self.step, tokens), sequences)? {
+                None => Output::Nothing,
+                Some(logits) if draws.is_empty() => Output::Logits(logits),
+                Some(logits) => Output::Drawn(draw(&logits, self.forbidden.as_ref(), draws)?),
+            };
             // Logits need all keys and values of their sequence; where nobody wants any, these are what is computed.
             let unread = chunks.iter().zip(&*sequences);
             let unread = unread.filter(|(chunk, _)| chunk.logits == LogitsOf::None);
-            async_eval(logits.iter().chain(unread.flat_map(|(_, sequence)| sequence.arrays())))?;
-            Ok(logits)
+            async_eval(
+                output.arrays().into_iter().chain(unread.flat_map(|(_, sequence)| sequence.arrays())),
+            )?;
+            Ok(output)
         })
+    }
+
+    /// The tokens of a step, where some of them are still being drawn.
+    fn fed(&self, chunks: &[DrawChunk<'_>]) -> Result<Option<Array>, BackendError> {
+        if chunks.iter().all(|chunk| matches!(chunk.feed, Feed::Tokens(_))) {
+            return Ok(None);
+        }
+        let not_drawn = |id| BackendError::bad_sequence(id, "no token is being drawn for it".into());
+        let Some((drawn, sequences)) = &self.unread else { return Err(not_drawn(chunks[0].sequence)) };
+        // What is drawn comes first, then what the host knows.
+        let (mut places, mut known) = (Vec::new(), Vec::new());
+        for chunk in chunks {
+            match chunk.feed {
+                Feed::Drawn => {
+                    let place = sequences.iter().position(|id| *id == chunk.sequence);
+                    places.push(place.ok_or_else(|| not_drawn(chunk.sequence))?);
+                }
+                Feed::Tokens(tokens) => {
+                    places.extend((0..tokens.len()).map(|i| sequences.len() + known.len() + i));
+                    known.extend_from_slice(tokens);
+                }
+            }
+        }
+        if known.is_empty() && places.len() == sequences.len() && places.is_sorted() {
+            return Ok(Some(drawn.clone()));
+        }
+        let began = Instant::now();
+        let places: Vec<u32> = places.into_iter().map(|place| place as u32).collect();
+        let known = Array::from_slice(&known, &[known.len() as i32]);
+        let fed = with_stream(&self.stream, || {
+            concatenate(&[drawn, &known], 0)?.take_axis(Array::from_slice(&places, &[places.len() as i32]), 0)
+        });
+        fed.map(Some).map_err(|error| failure(began, &error))
+    }
+
+    /// Takes a step's output when it is there; a step that failed is the end of its sequences.
+    fn collect_step<T>(
+        &mut self,
+        ticket: &Ticket,
+        read: impl FnOnce(&Output) -> super::Result<T>,
+    ) -> Result<T, BackendError> {
+        self.watch_thread();
+        let step = self.launched.remove(&ticket.0).ok_or_else(|| BackendError::unknown_step(ticket))?;
+        let mut output = read(&step.output);
+        if output.is_ok() && matches!(step.output, Output::Nothing) {
+            let sequences = step.sequences.iter().filter_map(|id| self.sequences.get(id));
+            if let Err(error) = sequences.flat_map(KvSequence::arrays).try_for_each(Array::eval) {
+                output = Err(error);
+            }
+        }
+        if step.n_rows >= LARGE_STEP_ROWS {
+            // Its buffers are of no use to the small steps that follow.
+            super::memory::give_back();
+        }
+        output.map_err(|error| {
+            for id in &step.sequences {
+                self.sequences.remove(id);
+            }
+            failure(step.began, &error)
+        })
+    }
+}
+
+impl Output {
+    fn arrays(&self) -> Vec<&Array> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Logits(logits) => vec![logits],
+            Self::Drawn(Drawn { tokens, sums }) => vec![tokens, sums],
+        }
     }
 }
 
@@ -180,62 +311,23 @@ impl Backend for MlxBackend {
     }
 
     fn launch(&mut self, chunks: &[Chunk<'_>]) -> Result<Ticket, BackendError> {
-        self.watch_thread();
-        let began = Instant::now();
-        let open = &self.sequences;
-        self.step.prepare(chunks, self.vocab_size, |id| {
-            let sequence = open.get(&id)?;
-            Some(Extent { n_tokens: sequence.len(), max_tokens: sequence.max_tokens() })
-        })?;
-        let ids: Vec<SequenceId> = chunks.iter().map(|chunk| chunk.sequence).collect();
-        let mut logits = None;
-        if !chunks.is_empty() {
-            let mut sequences: Vec<KvSequence> =
-                ids.iter().filter_map(|id| self.sequences.remove(id)).collect();
-            // What a failed step has left of its sequences is not known: they are gone.
-            logits = self.start(chunks, &mut sequences).map_err(|error| failure(began, &error))?;
-            for (chunk, mut sequence) in chunks.iter().zip(sequences) {
-                sequence.advance(chunk.tokens.len());
-                self.sequences.insert(chunk.sequence, sequence);
-            }
-        }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.launched.insert(ticket, Launched { logits, began, n_rows: self.step.n_rows(), sequences: ids });
-        Ok(Ticket(ticket))
+        self.unread = None;
+        self.launch_step(chunks, None, &[])
     }
 
     fn collect(&mut self, ticket: Ticket, logits: &mut Logits) -> Result<(), BackendError> {
-        self.watch_thread();
-        let Some(step) = self.launched.remove(&ticket.0) else {
-            return Err(BackendError::unknown_step(&ticket));
-        };
         logits.vocab_size = self.vocab_size;
         logits.values.clear();
-        let waited = match &step.logits {
-            Some(array) => array
-                .try_as_slice::<f32>()
-                .map_err(|error| Exception::custom(error.to_string()))
-                .map(|numbers| {
-                    logits.values.extend_from_slice(numbers);
-                }),
-            None => step
-                .sequences
-                .iter()
-                .filter_map(|id| self.sequences.get(id))
-                .flat_map(KvSequence::arrays)
-                .try_for_each(Array::eval),
-        };
-        if step.n_rows >= LARGE_STEP_ROWS {
-            // Its buffers are of no use to the small steps that follow.
-            super::memory::give_back();
-        }
-        waited.map_err(|error| {
-            for id in &step.sequences {
-                self.sequences.remove(id);
+        self.collect_step(&ticket, |output| {
+            if let Output::Logits(array) = output {
+                logits.values.extend_from_slice(read(array)?);
             }
-            failure(step.began, &error)
+            Ok(())
         })
+    }
+
+    fn drawing(&mut self) -> Option<&mut dyn Drawing> {
+        Some(self)
     }
 
     fn kv_bytes_per_token(&self) -> u64 {
@@ -280,6 +372,55 @@ impl Backend for MlxBackend {
         let memory = sequences.iter().filter_map(|id| self.sequences.get(id)).map(KvSequence::memory);
         memory.collect::<HashMap<_, _>>().values().sum()
     }
+}
+
+impl Drawing for MlxBackend {
+    fn forbid(&mut self, ids: &[u32]) -> Result<(), BackendError> {
+        self.watch_thread();
+        self.forbidden = (!ids.is_empty()).then(|| forbidding(ids, self.vocab_size));
+        Ok(())
+    }
+
+    fn launch_drawing(&mut self, chunks: &[DrawChunk<'_>]) -> Result<Ticket, BackendError> {
+        let tokens = self.fed(chunks)?;
+        let plain: Vec<Chunk<'_>> = chunks.iter().map(|chunk| chunk.plain(&[0])).collect();
+        let draws: Vec<Draw> = chunks.iter().filter_map(|chunk| chunk.draw).collect();
+        let ticket = self.launch_step(&plain, tokens, &draws)?;
+        self.unread = match &self.launched[&ticket.0].output {
+            Output::Drawn(drawn) => {
+                let drawing = chunks.iter().filter(|chunk| chunk.draw.is_some());
+                Some((drawn.tokens.clone(), drawing.map(|chunk| chunk.sequence).collect()))
+            }
+            _ => None,
+        };
+        Ok(ticket)
+    }
+
+    fn collect_drawn(&mut self, ticket: Ticket) -> Result<Vec<Option<u32>>, BackendError> {
+        self.collect_step(&ticket, |output| {
+            let Output::Drawn(drawn) = output else { return Ok(Vec::new()) };
+            let (tokens, sums) = (read::<u32>(&drawn.tokens)?, read::<f32>(&drawn.sums)?);
+            let drawn = tokens.iter().zip(sums);
+            Ok(drawn.map(|(token, sum)| sum.is_finite().then_some(*token)).collect())
+        })
+    }
+
+    fn forget(&mut self, ticket: Ticket) {
+        self.watch_thread();
+        self.launched.remove(&ticket.0);
+    }
+
+    fn cut(&mut self, sequence: SequenceId, n_tokens: usize) {
+        self.watch_thread();
+        if let Some(sequence) = self.sequences.get_mut(&sequence) {
+            sequence.cut(n_tokens);
+        }
+    }
+}
+
+/// The numbers of an array, once they are there.
+fn read<T: ArrayElement>(array: &Array) -> super::Result<&[T]> {
+    array.try_as_slice().map_err(|error| Exception::custom(error.to_string()))
 }
 
 fn is_gpu(device: DeviceType) -> bool {

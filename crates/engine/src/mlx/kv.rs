@@ -268,6 +268,11 @@ impl KvSequence {
         self.n_tokens += n_new;
     }
 
+    /// Forgets all tokens but the first: what comes next is written over them.
+    pub(super) fn cut(&mut self, n_tokens: usize) {
+        self.n_tokens = self.n_tokens.min(n_tokens);
+    }
+
     /// Every array, to be computed.
     pub(super) fn arrays(&self) -> impl Iterator<Item = &Array> {
         self.layers.iter().flat_map(|(keys, values)| keys.parts.iter().chain(&values.parts))

@@ -1,7 +1,7 @@
 //! Inference by MLX: Metal on a Mac, and the same code over MLX's CPU and CUDA builds on Linux.
 //!
 //! From the bottom up: `arrays` brings weights into MLX, `attention`, `experts` and `model` are the forward pass as mlx-lm
-//! computes it (same operations, same order, same number formats), `kv` keeps keys and values, [`MlxBackend`] is what the
+//! computes it (same operations, same order, same number formats, compiled where it compiles: `fused`), `kv` keeps keys and values, [`MlxBackend`] is what the
 //! rest of the engine sees.
 //!
 //! All tokens of a step, whoever they belong to, are rows of one matrix, so that every weight is read once for all of
@@ -13,7 +13,9 @@
 mod arrays;
 mod attention;
 mod backend;
+mod draw;
 mod experts;
+mod fused;
 mod kv;
 mod kv_image;
 mod memory;
@@ -21,7 +23,6 @@ mod model;
 
 pub use backend::{MlxBackend, MlxOptions};
 
-use mlx_rs::Array;
 use mlx_rs::error::Exception;
 
 /// What MLX answers.
@@ -30,9 +31,4 @@ type Result<T> = std::result::Result<T, Exception>;
 /// A length or an index as MLX has them. The config bounds every one of them far below 2^31.
 fn int(number: usize) -> i32 {
     i32::try_from(number).expect("lengths are bounded by the config")
-}
-
-/// `silu(gate) * up`
-fn swiglu(gate: &Array, up: &Array) -> Result<Array> {
-    mlx_rs::ops::sigmoid(gate)?.multiply(gate)?.multiply(up)
 }

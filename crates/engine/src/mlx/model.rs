@@ -4,7 +4,7 @@
 
 use super::arrays::{Embedding, Projection, Uploader};
 use super::attention::Attention;
-use super::experts::{Mixture, Mlp};
+use super::experts::{Mixture, Mlp, Shared};
 use super::kv::KvSequence;
 use super::{Result, int};
 use crate::checkpoint::{LayerWeights, MlpWeights, ModelConfig, Weights};
@@ -40,7 +40,6 @@ enum FeedForward {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChunkRows {
     pub(super) first_row: i32,
-    pub(super) n_rows: i32,
     /// Of its first token.
     pub(super) position: i32,
 }
@@ -57,17 +56,16 @@ pub(super) struct StepArrays {
 }
 
 impl StepArrays {
-    pub(super) fn new(step: &Step) -> Self {
+    /// `tokens` where the host does not know them all.
+    pub(super) fn new(step: &Step, tokens: Option<Array>) -> Self {
         let n_rows = step.n_rows();
         let positions: Vec<i32> = step.positions().map(int).collect();
         let wanted = step.wanted_rows();
-        let chunks = step.chunks().map(|chunk| ChunkRows {
-            first_row: int(chunk.first_row),
-            n_rows: int(chunk.n_rows),
-            position: positions[chunk.first_row],
-        });
+        let chunks = step
+            .chunks()
+            .map(|chunk| ChunkRows { first_row: int(chunk.first_row), position: positions[chunk.first_row] });
         Self {
-            tokens: Array::from_slice(step.tokens(), &[int(n_rows)]),
+            tokens: tokens.unwrap_or_else(|| Array::from_slice(step.tokens(), &[int(n_rows)])),
             chunks: chunks.collect(),
             wanted: (wanted.len() < n_rows).then(|| {
                 let rows: Vec<i32> = wanted.iter().copied().map(int).collect();
@@ -96,11 +94,12 @@ impl Model {
         weights: &Weights,
         progress: &mut dyn FnMut(),
     ) -> Result<Self> {
+        let shared = Shared::new(config);
         let embedding = uploader.embedding(&weights.embed_tokens)?;
         progress();
         let mut layers = Vec::with_capacity(weights.layers.len());
         for layer in &weights.layers {
-            layers.push(Layer::new(uploader, config, layer)?);
+            layers.push(Layer::new(uploader, &shared, config, layer)?);
             progress();
         }
         let head = weights.lm_head.as_ref().map(|head| uploader.projection(head)).transpose()?;
@@ -139,14 +138,21 @@ impl Model {
 }
 
 impl Layer {
-    fn new(uploader: Uploader, config: &ModelConfig, weights: &LayerWeights) -> Result<Self> {
+    fn new(
+        uploader: Uploader,
+        shared: &Shared,
+        config: &ModelConfig,
+        weights: &LayerWeights,
+    ) -> Result<Self> {
         Ok(Self {
             input_norm: uploader.vector(&weights.input_layernorm)?,
             attention: Attention::new(uploader, config, &weights.self_attn)?,
             post_attention_norm: uploader.vector(&weights.post_attention_layernorm)?,
             feed_forward: match &weights.mlp {
-                MlpWeights::Dense(mlp) => FeedForward::Dense(Mlp::new(uploader, mlp)?),
-                MlpWeights::Moe(moe) => FeedForward::Mixture(Box::new(Mixture::new(uploader, config, moe)?)),
+                MlpWeights::Dense(mlp) => FeedForward::Dense(Mlp::new(uploader, shared, mlp)?),
+                MlpWeights::Moe(moe) => {
+                    FeedForward::Mixture(Box::new(Mixture::new(uploader, shared, config, moe)?))
+                }
             },
         })
     }
