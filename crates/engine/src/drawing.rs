@@ -66,8 +66,8 @@ pub trait Drawing {
 }
 
 impl<'a> DrawChunk<'a> {
-    /// As a chunk for the host's sampler; `unread` stands for a token that nobody has read yet.
-    pub(crate) fn plain(&self, unread: &'a [u32; 1]) -> Chunk<'a> {
+    /// The same for a backend that is told every token; `unread` is, or stands for, the one that nobody has read yet.
+    pub fn plain(&self, unread: &'a [u32; 1]) -> Chunk<'a> {
         let tokens = match self.feed {
             Feed::Tokens(tokens) => tokens,
             Feed::Drawn => unread,

@@ -103,7 +103,7 @@ impl Engine {
     pub(super) fn make_room_for(&mut self, shares: &[Share]) {
         let Some(limit) = self.config.kv_limit_bytes else { return };
         let more = |share: &Share| {
-            let held = self.running[share.place].held().len();
+            let held = self.running[share.place].n_launched();
             self.kv_bytes_of(held + share.n_prompt.max(1)) - self.kv_bytes_of(held)
         };
         let more: u64 = shares.iter().map(more).sum();

@@ -124,6 +124,11 @@ impl Answer {
         self.n_prompt + self.max_tokens as usize
     }
 
+    /// How many tokens its sequence holds once the step under way is computed.
+    pub(super) fn n_launched(&self) -> usize {
+        self.n_launched
+    }
+
     /// Its prompt shares a step with others.
     pub(super) fn read_in_company(&mut self) {
         self.is_read_in_company = true;

@@ -15,7 +15,7 @@ use super::prefix_cache::PrefixCache;
 use super::sampler::BadLogit;
 use super::speed::SpeedMeter;
 use super::stepping::nonsense;
-use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf, SequenceId};
+use crate::backend::{Backend, BackendError, Chunk, Logits, LogitsOf};
 use crate::checkpoint::{CheckpointError, GenerationDefaults};
 use crate::generator::{Report, ReportSink};
 use crate::prompts::PromptMaker;

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
 mod admission;
+mod ahead;
 mod batching;
 mod continuing;
 mod demo;
+mod drawing;
 mod echo;
 mod loops;
 mod prefixes;

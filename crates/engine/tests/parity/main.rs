@@ -19,3 +19,5 @@ mod cpu;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 mod mlx;
 mod reference;
+#[cfg(any(target_os = "macos", feature = "mlx"))]
+mod serving;
