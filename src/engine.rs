@@ -106,6 +106,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         backend: settings.engine.backend,
         device: settings.engine.device,
         mlx_limits: settings.engine.mlx_limits,
+        adapter: settings.engine.adapter.clone(),
         context_tokens: model.context_tokens,
         threads: model.threads,
         prefill_chunk_tokens: model.prefill_chunk_tokens,
@@ -147,6 +148,7 @@ mod tests {
             source: JobSource::Directory(path.clone().into_vec()),
             options: EngineOptions {
                 context_tokens: Some(77),
+                adapter: Some(path.clone().into()),
                 prefix_cache_disk: Some(PrefixCacheDisk { directory: path.into(), max_bytes: 9 }),
                 ..EngineOptions::default()
             },

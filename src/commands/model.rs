@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use boca_cli::{ClientCommand, ModelChangeArgs};
 use boca_core::ModelInfo;
 use boca_engine::backend::Backend;
-use boca_engine::checkpoint::{Checkpoint, CheckpointError, CheckpointWeights, VerifyReport};
+use boca_engine::checkpoint::{Checkpoint, CheckpointError, VerifyReport};
 use boca_engine::cpu::CpuBackend;
 use clap::Subcommand;
 use serde_json::json;
@@ -24,6 +24,9 @@ pub(crate) enum ModelCommand {
         /// The checkpoint directory instead of the one that the daemon would load
         #[arg(value_name = "DIR")]
         path: Option<PathBuf>,
+        /// The directory of a LoRA adapter for it, in mlx-lm's layout, instead of the one that the daemon would load
+        #[arg(long, value_name = "DIR")]
+        adapter: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -33,6 +36,9 @@ pub(crate) enum ModelCommand {
         /// The checkpoint directory instead of the one that the daemon would load
         #[arg(value_name = "DIR")]
         path: Option<PathBuf>,
+        /// The directory of a LoRA adapter for it, in mlx-lm's layout, instead of the one that the daemon would load
+        #[arg(long, value_name = "DIR")]
+        adapter: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -46,6 +52,9 @@ pub(crate) enum ModelCommand {
         /// The checkpoint directory instead of the one that the daemon would load
         #[arg(value_name = "DIR")]
         path: Option<PathBuf>,
+        /// The directory of a LoRA adapter for it, in mlx-lm's layout, instead of the one that the daemon would load
+        #[arg(long, value_name = "DIR")]
+        adapter: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -54,20 +63,20 @@ pub(crate) enum ModelCommand {
 
 /// Runs `boca model …`.
 pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
-    let (path, as_json) = match command {
-        ModelCommand::Info { path, json }
-        | ModelCommand::Verify { path, json }
-        | ModelCommand::Plan { path, json } => (path, *json),
+    let (path, adapter, as_json) = match command {
+        ModelCommand::Info { path, adapter, json }
+        | ModelCommand::Verify { path, adapter, json }
+        | ModelCommand::Plan { path, adapter, json } => (path, adapter, *json),
         ModelCommand::Load(args) => return change(common, args, true),
         ModelCommand::Unload(args) => return change(common, args, false),
     };
-    let (choice, settings) = match choose(common, path.clone()) {
+    let (choice, settings) = match choose(common, path.clone(), adapter.clone()) {
         Ok(chosen) => chosen,
         Err(exit) => return exit,
     };
     let done = match command {
-        ModelCommand::Info { .. } => info(&choice, as_json),
-        ModelCommand::Verify { .. } => verify(&choice, as_json),
+        ModelCommand::Info { .. } => info(&choice, &settings, as_json),
+        ModelCommand::Verify { .. } => verify(&choice, &settings, as_json),
         ModelCommand::Plan { .. } => plan(&choice.source, &settings, as_json),
         ModelCommand::Load(_) | ModelCommand::Unload(_) => return Exit::Done,
     };
@@ -79,11 +88,21 @@ fn change(common: &CommonArgs, args: &ModelChangeArgs, is_wanted: bool) -> Exit 
 }
 
 /// The model that was named here, or the one that the daemon would load, and the settings that it would have.
-fn choose(common: &CommonArgs, path: Option<PathBuf>) -> Result<(ModelChoice, Settings), Exit> {
+fn choose(
+    common: &CommonArgs,
+    path: Option<PathBuf>,
+    adapter: Option<PathBuf>,
+) -> Result<(ModelChoice, Settings), Exit> {
     let environment = Environment::capture();
     let mut flags = common.flags();
+    // The configured adapter is for the configured model.
+    let is_another = path.is_some() && adapter.is_none();
     flags.model = path;
-    let loaded = load_config(&flags, &environment)?;
+    flags.adapter = adapter;
+    let mut loaded = load_config(&flags, &environment)?;
+    if is_another {
+        loaded.settings.engine.adapter = None;
+    }
     let choice = choose_model(&loaded.settings, &environment, DEMO_MODEL);
     Ok((choice, loaded.settings))
 }
@@ -97,9 +116,10 @@ fn cannot_be_used(error: &CheckpointError, as_json: bool) -> Exit {
     Exit::Failed
 }
 
-fn info(choice: &ModelChoice, as_json: bool) -> Result<Exit, CheckpointError> {
+fn info(choice: &ModelChoice, settings: &Settings, as_json: bool) -> Result<Exit, CheckpointError> {
     // Tokenizer and template are checked too: without them a model is of no use to the daemon.
-    let Checkpoint { model, text: _ } = Checkpoint::open(&choice.source)?;
+    let adapter = settings.engine.adapter.as_deref();
+    let Checkpoint { model, text: _ } = Checkpoint::open_adapted(&choice.source, adapter)?;
     let backend = CpuBackend::new(&model.config, model.weights.clone(), None);
     let info = model.model_info(backend.describe(), backend.kv_bytes_per_token());
     if as_json {
@@ -126,6 +146,10 @@ fn described(info: &ModelInfo, choice: &ModelChoice) -> String {
     };
     row("model", format!("{}{demo}", info.name));
     row("from", info.source.clone());
+    if let Some(adapter) = &info.adapter {
+        let rank = adapter.rank.map(|rank| format!(", rank {rank}")).unwrap_or_default();
+        row("adapter", format!("{} ({}{rank})", adapter.source, adapter.kind));
+    }
     row("architecture", info.architecture.clone());
     row(
         "parameters",
@@ -175,9 +199,9 @@ fn count(n: u64) -> String {
     }
 }
 
-fn verify(choice: &ModelChoice, as_json: bool) -> Result<Exit, CheckpointError> {
-    Checkpoint::open(&choice.source)?;
-    let model = CheckpointWeights::open(&choice.source)?;
+fn verify(choice: &ModelChoice, settings: &Settings, as_json: bool) -> Result<Exit, CheckpointError> {
+    let Checkpoint { model, text: _ } =
+        Checkpoint::open_adapted(&choice.source, settings.engine.adapter.as_deref())?;
     let tell = output::progress_line("reading");
     let report = model.verify(&mut |done, total| tell(done, total));
     let told = if as_json {

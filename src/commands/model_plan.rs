@@ -44,7 +44,7 @@ pub(super) fn plan(
     settings: &Settings,
     as_json: bool,
 ) -> Result<Exit, CheckpointError> {
-    let model = CheckpointWeights::open(source)?;
+    let model = CheckpointWeights::open_adapted(source, settings.engine.adapter.as_deref())?;
     let plan = Plan::of(&model, &settings.model, MemoryFacts::read());
     Ok(match as_json {
         true => output::print_json(&plan.json()),

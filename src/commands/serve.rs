@@ -16,6 +16,9 @@ pub(crate) struct ServeArgs {
     /// The directory of a GLM-4 MoE checkpoint in MLX form [env: GLM_MODEL_PATH] [default: the demo model]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// The directory of a LoRA adapter for that model, in mlx-lm's layout [default: none]
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or directives such as info,boca=debug [env: BOCA_LOG]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -28,6 +31,7 @@ pub(crate) fn serve(common: &CommonArgs, args: ServeArgs, end_now: fn()) -> Exit
     let environment = Environment::capture();
     let mut flags = common.flags();
     flags.model = args.model;
+    flags.adapter = args.adapter;
     flags.log_level = args.log_level;
     let loaded = match load_config(&flags, &environment) {
         Ok(loaded) => loaded,

@@ -61,6 +61,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
         engine: EngineSection {
             backend: Some("auto".to_owned()),
             device: Some("auto".to_owned()),
+            adapter: None,
             buffer_cache: None,
             memory_limit: None,
             wired_limit: None,

@@ -84,6 +84,8 @@ section! {
         backend: String,
         /// `auto`, `gpu` or `cpu`.
         device: String,
+        /// The directory of an adapter.
+        adapter: PathBuf,
         /// Freed buffers that MLX keeps.
         buffer_cache: ByteSize,
         /// What MLX may allocate.

@@ -24,6 +24,8 @@ pub(crate) struct Flags {
     pub state_dir: Option<PathBuf>,
     /// `--model`
     pub(crate) model: Option<PathBuf>,
+    /// `--adapter`
+    pub(crate) adapter: Option<PathBuf>,
     /// `--log-level`
     pub log_level: Option<String>,
 }
@@ -177,11 +179,13 @@ fn from_flags(flags: &Flags, environment: &Environment) -> Layer {
     values.daemon.socket = path(&flags.socket);
     values.daemon.state_dir = path(&flags.state_dir);
     values.model.path = path(&flags.model);
+    values.engine.adapter = path(&flags.adapter);
     values.log.level.clone_from(&flags.log_level);
     let origin = |key: &str| {
         Origin::Flag(match key {
             "daemon.socket" => "--socket",
             "daemon.state_dir" => "--state-dir",
+            "engine.adapter" => "--adapter",
             "log.level" => "--log-level",
             _ => "--model",
         })

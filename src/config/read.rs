@@ -81,7 +81,8 @@ pub(crate) fn read_text(text: &str, path: &Path, environment: &Environment) -> R
             toml_error(error, key)
         })?;
     let base = path.parent().unwrap_or(Path::new("/"));
-    for named in [&mut values.daemon.socket, &mut values.daemon.state_dir, &mut values.model.path] {
+    let ConfigFile { daemon, model, engine, .. } = &mut values;
+    for named in [&mut daemon.socket, &mut daemon.state_dir, &mut model.path, &mut engine.adapter] {
         resolve(named, base, environment);
     }
     for provider in &mut values.provider {

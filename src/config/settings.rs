@@ -131,12 +131,14 @@ pub(crate) struct ModelSettings {
 }
 
 /// See [`Settings::engine`].
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct EngineSettings {
     /// Which backend.
     pub(crate) backend: BackendChoice,
     /// What it computes on.
     pub(crate) device: DeviceChoice,
+    /// Absolute path of an adapter's directory. Not looked at yet.
+    pub(crate) adapter: Option<PathBuf>,
     /// Bounds of MLX's memory.
     pub(crate) mlx_limits: MlxLimits,
 }
@@ -393,6 +395,7 @@ fn engine_settings(check: &Check<'_>, section: EngineSection) -> Result<EngineSe
             section.device,
             &[("auto", DeviceChoice::Auto), ("gpu", DeviceChoice::Gpu), ("cpu", DeviceChoice::Cpu)],
         )?,
+        adapter: section.adapter,
         mlx_limits: MlxLimits {
             cache_bytes: size("engine.buffer_cache", section.buffer_cache, 0)?,
             memory_bytes: size("engine.memory_limit", section.memory_limit, 1 << 20)?,

@@ -167,6 +167,12 @@ pub(super) fn model_info(info: ModelInfo) -> api::ModelInfo {
         kv_bytes_per_token: info.kv_bytes_per_token,
         recommended_sampling: sampling_fields(info.recommended_sampling),
         backend: info.backend,
+        adapter: info.adapter.map(|adapter| api::AdapterInfo {
+            name: adapter.name,
+            source: adapter.source,
+            kind: adapter.kind,
+            rank: adapter.rank,
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx_lm.utils import get_total_parameters, load_model
 from tokenizers import Tokenizer
 
-from make import RouterWatch, record, save_logits, top_two_gap
+from recording import RouterWatch, record, save_logits, top_two_gap
 
 DEFAULT_PROMPT = "[gMASK]<sop><|user|>\nWhat can you do?/nothink<|assistant|>\n<think></think>\n"
 

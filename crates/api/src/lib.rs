@@ -52,7 +52,7 @@ pub use sessions::{
     SessionListResponse, SessionMessage, SessionResponse, SessionSummary, UpdateSessionRequest,
 };
 pub use sse::StreamEvent;
-pub use status::{AgentStatus, LoadProgress, ModelInfo, ModelStatus, StatusResponse};
+pub use status::{AdapterInfo, AgentStatus, LoadProgress, ModelInfo, ModelStatus, StatusResponse};
 
 /// Milliseconds of a duration, to the microsecond, as every `_ms` field carries them.
 pub fn millis(duration: std::time::Duration) -> f64 {

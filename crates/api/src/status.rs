@@ -84,10 +84,26 @@ pub struct ModelCandidate {
     pub outcome: String,
 }
 
+/// What a fine-tuning has made of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterInfo {
+    /// Its directory's name.
+    pub name: String,
+    /// Its directory.
+    #[serde(default)]
+    pub source: String,
+    /// `lora` (something is added) or `full` (tensors are replaced).
+    #[serde(default)]
+    pub kind: String,
+    /// The rank of what is added; absent where tensors are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+}
+
 /// What can be said of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Its name: the directory's, or `boca-demo`.
+    /// Its name: the directory's, or `boca-demo`; with an adapter `+` and its name follow.
     pub name: String,
     /// Whether it is the small demo model that boca carries.
     #[serde(default)]
@@ -137,6 +153,9 @@ pub struct ModelInfo {
     /// What computes: `cpu (avx2)` and so on.
     #[serde(default)]
     pub backend: String,
+    /// The adapter; absent where the model is as it was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterInfo>,
 }
 
 /// How far loading has come.

@@ -40,7 +40,7 @@ pub use generator_load::{AcceleratorMemory, GeneratorLoad};
 pub use ids::{BatchId, InvalidId, RequestId, SessionId};
 pub use kv_precision::KvPrecision;
 pub use mode::{Effort, Mode, Strategy};
-pub use model::{LoadPhase, LoadProgress, ModelInfo, Quantization};
+pub use model::{AdapterInfo, LoadPhase, LoadProgress, ModelInfo, Quantization};
 pub use priority::Priority;
 pub use provider::{Availability, EngineLoad, MicroUsd, ProviderKind};
 pub use provider_usage::{LocalDay, ProviderUsage};

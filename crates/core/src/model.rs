@@ -13,10 +13,23 @@ pub struct Quantization {
     pub group_size: u32,
 }
 
+/// What a fine-tuning has made of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterInfo {
+    /// Its directory's name.
+    pub name: String,
+    /// Its directory.
+    pub source: String,
+    /// `lora` or `full`.
+    pub kind: String,
+    /// The rank of what is added; `None` where tensors are replaced.
+    pub rank: Option<u32>,
+}
+
 /// A loaded or inspected checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Name for people and for `model_used`: the directory's name, or `boca-demo`.
+    /// Name for people and for `model_used`: the directory's name, or `boca-demo`; with an adapter `+` and its name follow.
     pub name: String,
     /// Whether this is the demo model that boca carries.
     pub is_demo: bool,
@@ -48,6 +61,9 @@ pub struct ModelInfo {
     pub recommended_sampling: SamplingOverrides,
     /// What computes: `cpu (avx2)` and so on.
     pub backend: String,
+    /// The adapter, if there is one.
+    #[serde(default)]
+    pub adapter: Option<AdapterInfo>,
 }
 
 impl ModelInfo {
@@ -70,6 +86,7 @@ impl ModelInfo {
             kv_bytes_per_token: 0,
             recommended_sampling: SamplingOverrides::default(),
             backend: "unknown".into(),
+            adapter: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::human;
 use crate::style::Style;
 use crate::table::{Paint, Table};
-use boca_api::{ErrorDetail, LoadProgress, ModelInfo, ModelStatus, StatusResponse};
+use boca_api::{AdapterInfo, ErrorDetail, LoadProgress, ModelInfo, ModelStatus, StatusResponse};
 
 /// Values from outside are cut to this.
 const MAX_VALUE_CHARS: usize = 500;
@@ -111,6 +111,7 @@ fn model_lines(model: &ModelStatus, style: Style) -> Vec<String> {
     }
     if let Some(info) = &model.info {
         lines.push(info_line(info));
+        lines.extend(info.adapter.as_ref().map(adapter_line));
     }
     if let Some(ErrorDetail { message, .. }) = &model.error {
         lines.push(style.red(&value(message)));
@@ -149,6 +150,11 @@ fn info_line(info: &ModelInfo) -> String {
         info.context_tokens,
         value(&info.backend),
     )
+}
+
+fn adapter_line(adapter: &AdapterInfo) -> String {
+    let rank = adapter.rank.map(|rank| format!(", rank {rank}")).unwrap_or_default();
+    format!("adapter {} ({}{rank})", value(&adapter.source), value(&adapter.kind))
 }
 
 /// The supervisor and below it the actors, in the order in which they are started.

@@ -59,7 +59,7 @@ struct Finder<'a> {
 impl<'a> Finder<'a> {
     fn weights(&mut self) -> Weights {
         let (vocab, hidden) = (self.config.vocab_size, self.config.hidden_size);
-        let embed_tokens = self.matrix("model.embed_tokens", vocab, hidden);
+        let embed_tokens = self.linear("model.embed_tokens", vocab, hidden, false);
         let layers = (0..self.config.n_layers).map(|layer| self.layer(layer)).collect();
         let norm = self.vector("model.norm.weight", hidden);
         // mlx-lm always has a head, also when the config says that embeddings are tied: one that is there is used.
@@ -136,7 +136,7 @@ impl<'a> Finder<'a> {
             let own_path = format!("{path}.experts.{expert}.{name}");
             let stacked_path = format!("{path}.switch_mlp.{name}");
             let weight = self.matrices(&own_path, &stacked_path, None, n_out, n_in).swap_remove(0);
-            Linear { weight, bias: None }
+            plain(weight)
         };
         (0..n_experts)
             .map(|expert| GatedMlp {
@@ -157,22 +157,21 @@ impl<'a> Finder<'a> {
         let gates = all("gate_proj", inner, hidden);
         let ups = all("up_proj", inner, hidden);
         let downs = all("down_proj", hidden, inner);
-        let linear = |weight| Linear { weight, bias: None };
         gates
             .into_iter()
             .zip(ups)
             .zip(downs)
             .map(|((gate, up), down)| GatedMlp {
-                gate_proj: linear(gate),
-                up_proj: linear(up),
-                down_proj: linear(down),
+                gate_proj: plain(gate),
+                up_proj: plain(up),
+                down_proj: plain(down),
             })
             .collect()
     }
 
     fn linear(&mut self, path: &str, n_out: usize, n_in: usize, has_bias: bool) -> Linear {
         let bias = has_bias.then(|| self.vector(&format!("{path}.bias"), n_out));
-        Linear { weight: self.matrix(path, n_out, n_in), bias }
+        Linear { bias, ..plain(self.matrix(path, n_out, n_in)) }
     }
 
     fn matrix(&mut self, path: &str, n_out: usize, n_in: usize) -> Matrix {
@@ -311,13 +310,9 @@ impl<'a> Finder<'a> {
     }
 
     fn float_of(&self, entry: &TensorEntry, shape: &[usize]) -> Result<FloatType, CheckpointError> {
-        let float = match entry.dtype {
-            DType::Bf16 => Some(FloatType::Bf16),
-            DType::F16 => Some(FloatType::F16),
-            DType::F32 => Some(FloatType::F32),
-            DType::U32 | DType::Other(_) => None,
-        };
-        float
+        entry
+            .dtype
+            .float()
             .filter(|_| entry.shape == shape)
             .ok_or_else(|| self.wrong_tensor(entry, format!("BF16, F16 or F32 {shape:?}")))
     }
@@ -386,9 +381,13 @@ impl<'a> Finder<'a> {
 
 /// Tensors that a checkpoint may hold without harm: next-token-prediction layers, which follow the real ones, and
 /// the tables of positions that old converters wrote.
-fn is_ignored(name: &str, n_layers: usize) -> bool {
+pub(super) fn is_ignored(name: &str, n_layers: usize) -> bool {
     let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
     layer.is_some_and(|layer: usize| layer >= n_layers) || name.ends_with(".rotary_emb.inv_freq")
+}
+
+fn plain(weight: Matrix) -> Linear {
+    Linear { weight, bias: None, adapter: None }
 }
 
 fn last(entry: &TensorEntry) -> usize {

@@ -36,6 +36,13 @@ impl Contents {
         Self { files, shards: table.shards, tensors }
     }
 
+    /// Takes in a file whose tensors are all in use.
+    pub(super) fn add(&mut self, shard: Shard, mut tensors: Vec<TensorEntry>) {
+        tensors.sort_by_key(|entry| entry.range.start);
+        self.shards.push(shard);
+        self.tensors.push(tensors);
+    }
+
     pub(super) fn tensor_bytes(&self) -> u64 {
         self.tensors.iter().flatten().map(|entry| entry.range.len() as u64).sum()
     }

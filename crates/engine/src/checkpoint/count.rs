@@ -15,7 +15,7 @@ pub struct ParameterCount {
 
 /// Counts the parameters of `weights`.
 pub(super) fn count_parameters(weights: &Weights, config: &ModelConfig) -> ParameterCount {
-    let embedding = matrix(&weights.embed_tokens);
+    let embedding = linear(&weights.embed_tokens);
     let mut all = embedding + weights.norm.len() as u64;
     // A tied embedding is read as a whole: it is the head.
     let mut active = weights.norm.len() as u64
@@ -66,7 +66,8 @@ fn gated_mlp(mlp: &GatedMlp) -> u64 {
 }
 
 fn linear(layer: &Linear) -> u64 {
-    matrix(&layer.weight) + layer.bias.as_ref().map_or(0, |bias| bias.len() as u64)
+    let adapter = layer.adapter.as_ref().map_or(0, |low_rank| matrix(&low_rank.down) + matrix(&low_rank.up));
+    matrix(&layer.weight) + layer.bias.as_ref().map_or(0, |bias| bias.len() as u64) + adapter
 }
 
 fn matrix(matrix: &Matrix) -> u64 {

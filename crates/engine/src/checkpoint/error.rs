@@ -18,6 +18,14 @@ pub enum CheckpointError {
         /// What is there.
         found: &'static str,
     },
+    /// The path of the adapter is wrong: point somewhere else.
+    #[error("{path}: expected an adapter directory, found {found}")]
+    NotAnAdapter {
+        /// The path as configured.
+        path: String,
+        /// What is there.
+        found: &'static str,
+    },
     /// The system refused to read a file that is there: look at permissions and disks.
     #[error("{file}: could not {action}: {source}")]
     Io {
@@ -108,6 +116,16 @@ pub enum CheckpointError {
         expected: String,
         /// Shape and type in the file.
         found: String,
+    },
+    /// Something in an adapter that this engine cannot use: train it otherwise, or fuse it into the model.
+    #[error("{file}: `{field}`: {problem}")]
+    UnsupportedAdapter {
+        /// `adapter_config.json`.
+        file: String,
+        /// The field.
+        field: String,
+        /// What is not supported, and what to do instead.
+        problem: &'static str,
     },
     /// Tensors that the config has no place for. Leaving out a bias would give wrong answers, so they are an error.
     #[error(

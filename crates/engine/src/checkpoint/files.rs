@@ -24,14 +24,29 @@ pub(super) enum CheckpointFiles {
 impl CheckpointFiles {
     /// Checks that there is a directory to read from.
     pub(super) fn of(source: &ModelSource) -> Result<Self, CheckpointError> {
-        let path = match source {
-            ModelSource::Directory(path) => path,
-            ModelSource::Embedded(embedded) => return Ok(Self::Embedded(*embedded)),
-        };
-        let not_a_directory =
-            |found| CheckpointError::NotADirectory { path: path.display().to_string(), found };
+        match source {
+            ModelSource::Directory(path) => Self::directory(path, |found| CheckpointError::NotADirectory {
+                path: path.display().to_string(),
+                found,
+            }),
+            ModelSource::Embedded(embedded) => Ok(Self::Embedded(*embedded)),
+        }
+    }
+
+    /// Checks that there is a directory to read an adapter from.
+    pub(super) fn of_adapter(path: &Path) -> Result<Self, CheckpointError> {
+        Self::directory(path, |found| CheckpointError::NotAnAdapter {
+            path: path.display().to_string(),
+            found,
+        })
+    }
+
+    fn directory(
+        path: &Path,
+        not_a_directory: impl Fn(&'static str) -> CheckpointError,
+    ) -> Result<Self, CheckpointError> {
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path.clone())),
+            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path.to_owned())),
             Ok(_) => Err(not_a_directory("a file")),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(not_a_directory(if path.is_symlink() { "a broken symbolic link" } else { "nothing" }))

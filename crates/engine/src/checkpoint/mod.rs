@@ -3,6 +3,7 @@
 //! Weights stay where they are: a directory's shards are mapped, an embedded model's are part of the binary. A
 //! checkpoint of 60 GB is open as soon as its headers are read.
 
+mod adapter;
 mod assemble;
 mod config;
 mod contents;
@@ -21,20 +22,23 @@ mod weights;
 pub use config::{ARCHITECTURE, ModelConfig};
 pub use count::ParameterCount;
 pub use error::CheckpointError;
-pub use tensor::{Bytes, FloatType, Linear, Matrix, MatrixData, TensorBytes, Vector};
+pub use tensor::{Bytes, FloatType, Linear, LowRank, Matrix, MatrixData, TensorBytes, Vector};
 pub use text_files::{GenerationDefaults, TextFiles};
 pub use verify::{FileReport, TensorProblem, VerifyReport};
 pub use weights::{AttentionWeights, GatedMlp, LayerWeights, MlpWeights, MoeWeights, Weights};
 
 use crate::ModelSource;
+use adapter::Adapter;
 use assemble::{Assembled, assemble};
-use boca_core::{ModelInfo, Quantization};
+use boca_core::{AdapterInfo, ModelInfo, Quantization};
 use contents::Contents;
 use count::count_parameters;
 use fields::Fields;
 use files::CheckpointFiles;
 use quantization::QuantizationMap;
 use shards::TensorTable;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use text_files::{read_generation_defaults, read_object};
 
 const CONFIG: &str = "config.json";
@@ -42,7 +46,8 @@ const CONFIG: &str = "config.json";
 /// Weights and config of a checkpoint: all that computing takes.
 #[derive(Debug)]
 pub struct CheckpointWeights {
-    /// Name for people and for `model_used`: the directory's name, or the embedded one's.
+    /// Name for people and for `model_used`: the directory's name, or the embedded one's; with an adapter `+` and its
+    /// directory's name follow.
     pub name: String,
     /// Where it came from: the directory, or `embedded`.
     pub location: String,
@@ -56,9 +61,12 @@ pub struct CheckpointWeights {
     pub generation: GenerationDefaults,
     /// What most tensors have; `None` for an unquantised checkpoint.
     pub quantization: Option<Quantization>,
-    /// Bytes of all tensors in use.
+    /// What a fine-tuning has made of it.
+    pub adapter: Option<AdapterInfo>,
+    /// Bytes of all tensors in use, those of the adapter among them.
     pub weights_bytes: u64,
     contents: Contents,
+    adapter_fingerprint: Option<u64>,
 }
 
 /// A whole checkpoint: weights and text files.
@@ -76,11 +84,19 @@ impl Checkpoint {
     /// # Errors
     /// See [`CheckpointError`]: the first thing that is wrong, with file, tensor or field, expected and found.
     pub fn open(source: &ModelSource) -> Result<Self, CheckpointError> {
+        Self::open_adapted(source, None)
+    }
+
+    /// The same, with the adapter of this directory.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`].
+    pub fn open_adapted(source: &ModelSource, adapter: Option<&Path>) -> Result<Self, CheckpointError> {
         let files = CheckpointFiles::of(source)?;
         let config = read_config(&files)?;
         // Small files first: they fail fast, and mapping hundreds of shards would be in vain.
         let text = TextFiles::open(&files)?;
-        Ok(Self { model: CheckpointWeights::of(files, config)?, text })
+        Ok(Self { model: CheckpointWeights::of(files, config, adapter)?, text })
     }
 }
 
@@ -115,36 +131,65 @@ impl CheckpointWeights {
     /// # Errors
     /// See [`CheckpointError`].
     pub fn open(source: &ModelSource) -> Result<Self, CheckpointError> {
+        Self::open_adapted(source, None)
+    }
+
+    /// The same, with the adapter of this directory: `adapter_config.json` and `adapters.safetensors` in mlx-lm's layout.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`].
+    pub fn open_adapted(source: &ModelSource, adapter: Option<&Path>) -> Result<Self, CheckpointError> {
         let files = CheckpointFiles::of(source)?;
         let config = read_config(&files)?;
-        Self::of(files, config)
+        Self::of(files, config, adapter)
     }
 
     fn of(
         files: CheckpointFiles,
         (config, quantization): (ModelConfig, QuantizationMap),
+        adapter: Option<&Path>,
     ) -> Result<Self, CheckpointError> {
         let generation = read_generation_defaults(&files, &config.eos_token_ids, config.vocab_size)?;
-        let table = TensorTable::open(&files)?;
-        let Assembled { weights, used } = assemble(&files, &config, &quantization, &table)?;
-        let contents = Contents::of(files, table, &used);
+        let mut table = TensorTable::open(&files)?;
+        let adapter = adapter.map(|directory| Adapter::open(directory, config.n_layers)).transpose()?;
+        if let Some(adapter) = &adapter {
+            adapter.replace(&mut table, config.n_layers)?;
+        }
+        let Assembled { mut weights, used } = assemble(&files, &config, &quantization, &table)?;
+        if let Some(adapter) = &adapter {
+            adapter.attach(&mut weights)?;
+        }
+        let mut contents = Contents::of(files, table, &used);
+        let mut name = contents.files.model_name();
+        let adapter_info = adapter.as_ref().map(Adapter::info);
+        if let Some(info) = &adapter_info {
+            name = format!("{name}+{}", info.name);
+        }
+        let adapter_fingerprint = adapter.as_ref().map(Adapter::fingerprint);
+        if let Some((shard, tensors)) = adapter.and_then(Adapter::own_tensors) {
+            contents.add(shard, tensors);
+        }
         Ok(Self {
-            name: contents.files.model_name(),
+            name,
             location: contents.files.location(),
             is_demo: matches!(contents.files, CheckpointFiles::Embedded(_)),
             config,
             weights,
             generation,
             quantization: quantization.all,
+            adapter: adapter_info,
             weights_bytes: contents.tensor_bytes(),
             contents,
+            adapter_fingerprint,
         })
     }
 
     /// Tells checkpoints that differ apart, without reading their weights: by the config, and by name, size, time and
-    /// beginning of every file of weights. Holds for one build of boca.
+    /// beginning of every file of weights, the adapter's as well. Holds for one build of boca.
     pub fn fingerprint(&self) -> u64 {
-        self.contents.files.fingerprint()
+        let mut hasher = DefaultHasher::new();
+        (self.contents.files.fingerprint(), self.adapter_fingerprint).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// What can be said of the model; `backend` is what computes, `kv_bytes_per_token` what its cache takes.
@@ -170,6 +215,7 @@ impl CheckpointWeights {
             kv_bytes_per_token,
             recommended_sampling: self.generation.sampling.clone(),
             backend: backend.into(),
+            adapter: self.adapter.clone(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! expected there.
 
 use super::error::{CheckpointError, shown};
+use super::tensor::FloatType;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::HashSet;
@@ -34,6 +35,16 @@ impl DType {
             "F32" => Self::F32,
             "U32" => Self::U32,
             other => Self::Other(other.to_string()),
+        }
+    }
+
+    /// As which floating-point format the engine reads it; `None` for anything else.
+    pub(super) fn float(&self) -> Option<FloatType> {
+        match self {
+            Self::Bf16 => Some(FloatType::Bf16),
+            Self::F16 => Some(FloatType::F16),
+            Self::F32 => Some(FloatType::F32),
+            Self::U32 | Self::Other(_) => None,
         }
     }
 

@@ -15,8 +15,17 @@ const INDEX_LIMIT_BYTES: u64 = 64 << 20;
 /// One mapped file of weights.
 #[derive(Debug, Clone)]
 pub(super) struct Shard {
+    /// Where it is.
+    pub(super) files: CheckpointFiles,
     pub(super) name: String,
     pub(super) bytes: Arc<Bytes>,
+}
+
+impl Shard {
+    /// The file, for messages.
+    pub(super) fn shown_path(&self) -> String {
+        self.files.shown_path(&self.name)
+    }
 }
 
 /// Every tensor of a checkpoint by its name.
@@ -47,7 +56,7 @@ impl TensorTable {
                 }
                 table.tensors.insert(entry.name.clone(), (index, entry));
             }
-            table.shards.push(Shard { name: name.clone(), bytes });
+            table.shards.push(Shard { files: files.clone(), name: name.clone(), bytes });
         }
         Ok(table)
     }

@@ -70,6 +70,19 @@ impl TensorBytes {
         Some(Self::new(first.file.clone(), range))
     }
 
+    /// The transpose of a matrix of `n_rows` rows, whose numbers have `number_bytes` each.
+    pub(crate) fn transposed(&self, n_rows: usize, number_bytes: usize) -> Self {
+        let row_bytes = self.len() / n_rows.max(1);
+        let mut bytes = Vec::with_capacity(self.len());
+        for column in (0..row_bytes).step_by(number_bytes) {
+            for row in 0..n_rows {
+                let start = row * row_bytes + column;
+                bytes.extend_from_slice(&self[start..start + number_bytes]);
+            }
+        }
+        Self::owned(bytes)
+    }
+
     /// Bytes made while loading.
     pub fn owned(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
@@ -188,4 +201,20 @@ pub struct Linear {
     pub weight: Matrix,
     /// `[n_out]`, converted to f32 while loading: small, and read in every step.
     pub bias: Option<Vector>,
+    /// What a fine-tuning adds.
+    pub adapter: Option<Box<LowRank>>,
+}
+
+/// What a fine-tuning adds to a linear layer: `scale * (x · downᵀ) · upᵀ`. Both matrices are stored plainly, and as rows
+/// like every other one, whichever way round the file has them.
+///
+/// Source: `LoRALinear`, `LoRASwitchLinear` and `LoRAEmbedding` in mlx-lm `tuner/lora.py`.
+#[derive(Debug, Clone)]
+pub struct LowRank {
+    /// `[rank, n_in]`: an expert's `lora_a`, an embedding's `lora_b`, elsewhere the transpose of `lora_a`.
+    pub down: Matrix,
+    /// `[n_out, rank]`: an expert's `lora_b`, an embedding's `lora_a`, elsewhere the transpose of `lora_b`.
+    pub up: Matrix,
+    /// Of the product; `scale` in `adapter_config.json`.
+    pub scale: f32,
 }

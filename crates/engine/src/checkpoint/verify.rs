@@ -1,9 +1,10 @@
 //! `boca model verify`: reading every byte, and looking for numbers that cannot be right.
 
+use super::adapter::LORA_B;
 use super::contents::Contents;
 use super::error::CheckpointError;
-use super::safetensors::{DType, TensorEntry};
-use super::tensor::FloatType;
+use super::safetensors::TensorEntry;
+use super::shards::Shard;
 use std::io::Read;
 
 const BUFFER_BYTES: usize = 4 << 20;
@@ -58,9 +59,9 @@ impl Contents {
         let mut done = 0;
         progress(done, total);
         for (shard, tensors) in self.shards.iter().zip(&self.tensors) {
-            let file = self.files.shown_path(&shard.name);
+            let file = shard.shown_path();
             let mut crc = crc32fast::Hasher::new();
-            let read = self.read_through(&shard.name, &shard.bytes, &mut |part| {
+            let read = read_through(shard, &mut |part| {
                 crc.update(part);
                 done += part.len() as u64;
                 progress(done, total);
@@ -82,48 +83,38 @@ impl Contents {
         }
         report
     }
+}
 
-    /// Reads by `read`, where a bad disk is an error, not by the mapping, where it is a signal.
-    fn read_through(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), CheckpointError> {
-        let Some(mut file) = self.files.open_plain(name)? else {
-            bytes.chunks(BUFFER_BYTES).for_each(take);
-            return Ok(());
-        };
-        let mut buffer = vec![0; BUFFER_BYTES];
-        let mut read = 0;
-        loop {
-            let n = file.read(&mut buffer).map_err(|source| self.files.io(name, "read", source))?;
-            if n == 0 {
-                break;
-            }
-            read += n;
-            take(&buffer[..n]);
+/// Reads by `read`, where a bad disk is an error, not by the mapping, where it is a signal.
+fn read_through(shard: &Shard, take: &mut dyn FnMut(&[u8])) -> Result<(), CheckpointError> {
+    let Shard { files, name, bytes } = shard;
+    let Some(mut file) = files.open_plain(name)? else {
+        bytes.chunks(BUFFER_BYTES).for_each(take);
+        return Ok(());
+    };
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut read = 0;
+    loop {
+        let n = file.read(&mut buffer).map_err(|source| files.io(name, "read", source))?;
+        if n == 0 {
+            break;
         }
-        if read == bytes.len() {
-            return Ok(());
-        }
-        Err(CheckpointError::Damaged {
-            file: self.files.shown_path(name),
-            tensor: None,
-            expected: format!("{} bytes, as when it was opened", bytes.len()),
-            found: format!("{read} bytes"),
-        })
+        read += n;
+        take(&buffer[..n]);
     }
+    if read == bytes.len() {
+        return Ok(());
+    }
+    Err(CheckpointError::Damaged {
+        file: shard.shown_path(),
+        tensor: None,
+        expected: format!("{} bytes, as when it was opened", bytes.len()),
+        found: format!("{read} bytes"),
+    })
 }
 
 fn problem_of(entry: &TensorEntry, bytes: &[u8]) -> Option<String> {
-    let float = match entry.dtype {
-        DType::Bf16 => Some(FloatType::Bf16),
-        DType::F16 => Some(FloatType::F16),
-        DType::F32 => Some(FloatType::F32),
-        DType::U32 | DType::Other(_) => None,
-    };
-    if let Some(float) = float {
+    if let Some(float) = entry.dtype.float() {
         let values = bytes.chunks(BUFFER_BYTES).flat_map(|part| float.to_f32(part));
         let (mut n_bad, mut first) = (0_u64, None);
         for (i, value) in values.enumerate().filter(|(_, value)| !value.is_finite()) {
@@ -134,8 +125,9 @@ fn problem_of(entry: &TensorEntry, bytes: &[u8]) -> Option<String> {
             return Some(format!("expected finite numbers, found {n_bad} others, the first {value} at {i}"));
         }
     }
-    // A file that was allocated but never filled reads as zeros. Vectors may be zero in earnest.
-    let is_matrix = entry.shape.len() > 1;
+    // A file that was allocated but never filled reads as zeros. Vectors may be zero in earnest, and so may one half of an
+    // adapter, which training begins at zero.
+    let is_matrix = entry.shape.len() > 1 && !entry.name.ends_with(LORA_B);
     (is_matrix && !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0))
         .then(|| "expected weights, found zeros only".to_string())
 }

@@ -5,8 +5,8 @@ use super::tensor::{Linear, Matrix, Vector};
 /// The whole model.
 #[derive(Debug, Clone)]
 pub struct Weights {
-    /// `model.embed_tokens` `[vocab_size, hidden_size]`; also the head when embeddings are tied.
-    pub embed_tokens: Matrix,
+    /// `model.embed_tokens` `[vocab_size, hidden_size]`: its rows are the embeddings. Also the head when embeddings are tied.
+    pub embed_tokens: Linear,
     /// `model.layers.{i}`
     pub layers: Vec<LayerWeights>,
     /// `model.norm.weight` `[hidden_size]`

@@ -69,7 +69,7 @@ impl CpuBackend {
         let threads = options.threads.unwrap_or_else(available).max(1);
         Self {
             forward: Forward::new(config, weights),
-            compute: Compute { kernels, pool: Pool::new(threads) },
+            compute: Compute::new(kernels, Pool::new(threads)),
             isa,
             kv_shape: KvShape::new(config, options.kv_precision),
             kv_bytes: ReservedBytes::default(),

@@ -8,7 +8,7 @@ use super::linear::{Compute, Product};
 use super::rope::{Rope, Rotations};
 use super::scratch::Buffer;
 use super::{StepError, norm_rows};
-use crate::checkpoint::{AttentionWeights, Matrix, MlpWeights, ModelConfig, Weights};
+use crate::checkpoint::{AttentionWeights, Linear, LowRank, MlpWeights, ModelConfig, Weights};
 use crate::step::Step;
 
 /// The model and the buffers of its steps.
@@ -65,6 +65,12 @@ impl Forward {
         // [n_rows, hidden_size]
         let hidden = self.hidden.rows(n_rows, config.hidden_size)?;
         embed(compute, &weights.embed_tokens, step, hidden)?;
+        if let Some(adapter) = &weights.embed_tokens.adapter {
+            let factors = self.queries.rows(n_rows, adapter.up.n_in)?;
+            let row = self.normed.rows(1, config.hidden_size)?;
+            let added = self.projected.rows(n_rows, config.hidden_size)?;
+            adapt_embeddings(compute, adapter, step, [factors, row, added], hidden)?;
+        }
 
         for (layer, layer_weights) in weights.layers.iter().enumerate() {
             let normed = self.normed.rows(n_rows, config.hidden_size)?;
@@ -118,7 +124,7 @@ impl Forward {
         logits.resize(n_logits, 0.0);
         let product = match &weights.lm_head {
             Some(head) => Product::linear(head, normed, logits),
-            None => Product::matrix(&weights.embed_tokens, normed, logits),
+            None => Product::linear(&weights.embed_tokens, normed, logits),
         };
         compute.multiply(&[product])?;
         Ok(())
@@ -127,15 +133,42 @@ impl Forward {
 
 fn embed(
     compute: &mut Compute,
-    embed_tokens: &Matrix,
+    embed_tokens: &Linear,
     step: &Step,
     hidden: &mut [f32],
 ) -> Result<(), StepError> {
-    let rows = Rows::new(embed_tokens);
+    let rows = Rows::new(&embed_tokens.weight);
     let (kernels, width) = (compute.kernels, rows.n_in());
     compute.for_rows(hidden, width, width, |row, hidden| {
         kernels.unpack_row(&rows, step.token(row), hidden);
     })?;
+    Ok(())
+}
+
+/// Adds what an adapter adds to embeddings: `scale * (lora_a[token] · lora_b)`, one row of `lora_b` after the other.
+/// The buffers are for the tokens' factors `[n_rows, rank]`, for a row, and for all that is added, as large as `hidden`.
+fn adapt_embeddings(
+    compute: &mut Compute,
+    adapter: &LowRank,
+    step: &Step,
+    [factors, row, added]: [&mut [f32]; 3],
+    hidden: &mut [f32],
+) -> Result<(), StepError> {
+    let (of_tokens, columns) = (Rows::new(&adapter.up), Rows::new(&adapter.down));
+    let (kernels, width) = (compute.kernels, columns.n_in());
+    for (index, factors) in factors.chunks_exact_mut(of_tokens.n_in()).enumerate() {
+        kernels.unpack_row(&of_tokens, step.token(index), factors);
+    }
+    let factors = &*factors;
+    added.fill(0.0);
+    for column in 0..columns.n_out() {
+        kernels.unpack_row(&columns, column, row);
+        let row = &*row;
+        compute.for_rows(added, width, width, |index, added| {
+            kernels.add_scaled(added, row, factors[index * columns.n_out() + column]);
+        })?;
+    }
+    kernels.add_scaled(hidden, added, adapter.scale);
     Ok(())
 }
 

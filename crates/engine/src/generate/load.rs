@@ -10,6 +10,7 @@ use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
 use boca_core::{KvPrecision, LoadPhase, LoadProgress};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// How to load a model.
@@ -21,6 +22,10 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// Bounds of MLX's memory.
     pub mlx_limits: MlxLimits,
+    /// The directory of an adapter in mlx-lm's layout; `None` takes the model as it is. A path need not be UTF-8, so it
+    /// crosses to an engine process as bytes.
+    #[serde(with = "path_bytes")]
+    pub adapter: Option<PathBuf>,
     /// A context shorter than the model's, to bound memory; `None` takes the model's.
     pub context_tokens: Option<u32>,
     /// Threads that compute; `None` is one for each core.
@@ -51,6 +56,7 @@ impl Default for EngineOptions {
             backend: BackendChoice::default(),
             device: DeviceChoice::default(),
             mlx_limits: MlxLimits::default(),
+            adapter: None,
             context_tokens: None,
             threads: None,
             prefill_chunk_tokens: 256,
@@ -62,6 +68,21 @@ impl Default for EngineOptions {
             prefix_cache_disk: None,
             system_prompts: Vec::new(),
         }
+    }
+}
+
+mod path_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::PathBuf;
+
+    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.as_ref().map(|path| path.as_os_str().as_bytes()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::deserialize(from)?.map(|bytes| OsString::from_vec(bytes).into()))
     }
 }
 
@@ -79,7 +100,7 @@ pub fn load(
         progress(LoadProgress { phase, done_bytes, total_bytes, elapsed: begun.elapsed() });
     };
     report(LoadPhase::Checking, 0, 0);
-    let Checkpoint { model, text } = Checkpoint::open(source)?;
+    let Checkpoint { model, text } = Checkpoint::open_adapted(source, options.adapter.as_deref())?;
     let total = model.weights_bytes;
     let chosen = Chosen::of(options)?;
     // Before a byte of the weights is read: what does not fit is said at once.

@@ -1,7 +1,7 @@
 //! Weights as MLX has them.
 
 use super::{Result, int};
-use crate::checkpoint::{FloatType, Linear, Matrix, MatrixData, TensorBytes, Vector};
+use crate::checkpoint::{FloatType, Linear, LowRank, Matrix, MatrixData, TensorBytes, Vector};
 use bytemuck::{AnyBitPattern, NoUninit, cast_slice_mut, try_cast_slice};
 use mlx_rs::error::Exception;
 use mlx_rs::ops::{addmm, dequantize, gather_mm, gather_qmm, quantized_matmul};
@@ -31,27 +31,62 @@ enum Weight {
     },
 }
 
-/// `y = x · Wᵀ (+ bias)`
+/// What a fine-tuning adds: `scale * (x · A · B)`, in the order and the formats of mlx-lm `tuner/lora.py`.
+#[derive(Debug)]
+struct Adapter {
+    /// `[n_in, rank]`; of experts `[n_experts, n_in, rank]`; of embeddings `[vocab_size, rank]`.
+    lora_a: Array,
+    /// `[rank, n_out]`; of experts `[n_experts, rank, n_out]`; of embeddings `[rank, hidden_size]`.
+    lora_b: Array,
+    scale: f32,
+}
+
+/// `y = x · Wᵀ (+ bias) (+ what an adapter adds)`
 #[derive(Debug)]
 pub(super) struct Projection {
     weight: Weight,
     bias: Option<Array>,
+    adapter: Option<Adapter>,
 }
 
 /// One projection for each expert.
 #[derive(Debug)]
-pub(super) struct ExpertProjection(Weight);
+pub(super) struct ExpertProjection {
+    weight: Weight,
+    adapter: Option<Adapter>,
+}
 
 /// Token embeddings, which may be the head too.
 #[derive(Debug)]
 pub(super) struct Embedding {
     /// `[vocab_size, hidden_size]`, not transposed.
     weight: Weight,
+    adapter: Option<Adapter>,
+}
+
+impl Adapter {
+    /// `y + (scale * z).astype(format)`
+    fn add(&self, y: &Array, z: Array, format: Dtype) -> Result<Array> {
+        // A Python number takes the format of the array that it meets.
+        let scale = Array::from_f32(self.scale).as_dtype(z.dtype())?;
+        y.add(scale.multiply(z)?.as_dtype(format)?)
+    }
 }
 
 impl Projection {
     /// `x`: `[n_rows, n_in]`.
     pub(super) fn forward(&self, x: &Array) -> Result<Array> {
+        let y = self.unadapted(x)?;
+        match &self.adapter {
+            Some(adapter) => {
+                let z = x.matmul(&adapter.lora_a)?.matmul(&adapter.lora_b)?;
+                adapter.add(&y, z, x.dtype())
+            }
+            None => Ok(y),
+        }
+    }
+
+    fn unadapted(&self, x: &Array) -> Result<Array> {
         let product = match (&self.weight, &self.bias) {
             (Weight::Dense(transposed), Some(bias)) => return addmm(bias, x, transposed, None, None),
             (Weight::Dense(transposed), None) => x.matmul(transposed)?,
@@ -69,14 +104,22 @@ impl Projection {
 impl ExpertProjection {
     /// Each row of `x` by the experts that `indices` names for it.
     pub(super) fn forward(&self, x: &Array, indices: &Array, are_sorted: bool) -> Result<Array> {
-        match &self.0 {
+        let y = match &self.weight {
             Weight::Dense(transposed) => {
                 let wide = x.as_dtype(transposed.dtype())?;
-                gather_mm(wide, transposed, None, indices, are_sorted)?.as_dtype(x.dtype())
+                gather_mm(wide, transposed, None, indices, are_sorted)?.as_dtype(x.dtype())?
             }
             Weight::Quantized { packed, scales, biases, group_size, bits } => {
-                gather_qmm(x, packed, scales, biases, None, indices, true, *group_size, *bits, are_sorted)
+                gather_qmm(x, packed, scales, biases, None, indices, true, *group_size, *bits, are_sorted)?
             }
+        };
+        match &self.adapter {
+            Some(adapter) => {
+                let z = gather_mm(x, &adapter.lora_a, None, indices, are_sorted)?;
+                let z = gather_mm(z, &adapter.lora_b, None, indices, are_sorted)?;
+                adapter.add(&y, z, x.dtype())
+            }
+            None => Ok(y),
         }
     }
 }
@@ -84,22 +127,36 @@ impl ExpertProjection {
 impl Embedding {
     /// The rows of these tokens.
     pub(super) fn rows(&self, tokens: &Array) -> Result<Array> {
-        match &self.weight {
-            Weight::Dense(rows) => rows.take_axis(tokens, 0),
+        let y = match &self.weight {
+            Weight::Dense(rows) => rows.take_axis(tokens, 0)?,
             Weight::Quantized { packed, scales, biases, group_size, bits } => {
                 let [packed, scales, biases] = [packed, scales, biases].map(|part| part.take_axis(tokens, 0));
-                dequantize(packed?, scales?, &biases?, *group_size, *bits)
+                dequantize(packed?, scales?, &biases?, *group_size, *bits)?
             }
+        };
+        match &self.adapter {
+            Some(adapter) => {
+                let z = adapter.lora_a.take_axis(tokens, 0)?.matmul(&adapter.lora_b)?;
+                adapter.add(&y, z, y.dtype())
+            }
+            None => Ok(y),
         }
     }
 
     /// The embeddings as the head.
     pub(super) fn as_head(&self, x: &Array) -> Result<Array> {
-        match &self.weight {
-            Weight::Dense(rows) => x.matmul(rows.transpose()?),
+        let y = match &self.weight {
+            Weight::Dense(rows) => x.matmul(rows.transpose()?)?,
             Weight::Quantized { packed, scales, biases, group_size, bits } => {
-                quantized_matmul(x, packed, scales, biases, true, *group_size, *bits)
+                quantized_matmul(x, packed, scales, biases, true, *group_size, *bits)?
             }
+        };
+        match &self.adapter {
+            Some(adapter) => {
+                let z = x.matmul(adapter.lora_b.transpose()?)?.matmul(adapter.lora_a.transpose()?)?;
+                adapter.add(&y, z, x.dtype())
+            }
+            None => Ok(y),
         }
     }
 }
@@ -113,23 +170,65 @@ impl Uploader {
 
     pub(super) fn projection(self, linear: &Linear) -> Result<Projection> {
         let bias = linear.bias.as_ref().map(|bias| self.vector(bias)).transpose()?;
-        Ok(Projection { weight: self.weight(&[&linear.weight])?.squeezed()?.transposed()?, bias })
+        let adapter = linear.adapter.as_deref().map(|adapter| self.adapter(adapter)).transpose()?;
+        Ok(Projection { bias, adapter, ..self.matrix(&linear.weight)? })
     }
 
     pub(super) fn matrix(self, matrix: &Matrix) -> Result<Projection> {
-        Ok(Projection { weight: self.weight(&[matrix])?.squeezed()?.transposed()?, bias: None })
+        let weight = self.weight(&[matrix])?.squeezed()?.transposed()?;
+        Ok(Projection { weight, bias: None, adapter: None })
     }
 
-    pub(super) fn embedding(self, matrix: &Matrix) -> Result<Embedding> {
-        Ok(Embedding { weight: self.weight(&[matrix])?.squeezed()? })
+    pub(super) fn embedding(self, linear: &Linear) -> Result<Embedding> {
+        let adapter = linear.adapter.as_deref().map(|adapter| self.embedding_adapter(adapter)).transpose()?;
+        Ok(Embedding { weight: self.weight(&[&linear.weight])?.squeezed()?, adapter })
+    }
+
+    fn embedding_adapter(self, LowRank { down, up, scale }: &LowRank) -> Result<Adapter> {
+        let rows = |matrix| self.floats_of(&[matrix])?.squeeze_axes(&[0]);
+        Ok(Adapter { lora_a: rows(up)?, lora_b: rows(down)?, scale: *scale })
     }
 
     /// Matrices of one shape and format, one for each expert.
     pub(super) fn experts<'a>(self, linears: impl Iterator<Item = &'a Linear>) -> Result<ExpertProjection> {
-        let matrices: Vec<&Matrix> = linears.map(|linear| &linear.weight).collect();
+        let linears: Vec<&Linear> = linears.collect();
+        let matrices: Vec<&Matrix> = linears.iter().map(|linear| &linear.weight).collect();
         let is_dense = matrices.iter().any(|matrix| matches!(matrix.data, MatrixData::Dense { .. }));
-        let widen = self.widen || (self.on_cpu && is_dense);
-        Ok(ExpertProjection(Self { widen, ..self }.weight(&matrices)?.transposed()?))
+        let wide = Self { widen: self.widen || self.on_cpu, ..self };
+        let of_weights = if is_dense { wide } else { self };
+        let weight = of_weights.weight(&matrices)?.transposed()?;
+        Ok(ExpertProjection { weight, adapter: wide.expert_adapters(&linears)? })
+    }
+
+    /// Those of one projection in all experts, which have one each or none.
+    fn expert_adapters(self, experts: &[&Linear]) -> Result<Option<Adapter>> {
+        let adapters = experts.iter().map(|linear| linear.adapter.as_deref());
+        let Some(adapters) = adapters.collect::<Option<Vec<&LowRank>>>() else { return Ok(None) };
+        let Some(scale) = adapters.first().map(|adapter| adapter.scale) else { return Ok(None) };
+        let downs: Vec<&Matrix> = adapters.iter().map(|adapter| &adapter.down).collect();
+        let ups: Vec<&Matrix> = adapters.iter().map(|adapter| &adapter.up).collect();
+        let [lora_a, lora_b] = [downs, ups].map(|matrices| self.floats_of(&matrices)?.swap_axes(-1, -2));
+        Ok(Some(Adapter { lora_a: lora_a?, lora_b: lora_b?, scale }))
+    }
+
+    /// That of a linear layer. The file has its matrices the other way round, and MLX's kernels round by how they lie.
+    fn adapter(self, LowRank { down, up, scale }: &LowRank) -> Result<Adapter> {
+        let [lora_a, lora_b] = [down, up].map(|matrix| match &matrix.data {
+            MatrixData::Dense { float, values } => {
+                let bytes = values.transposed(matrix.n_out, float.size_bytes());
+                self.floats(*float, &bytes, &[int(matrix.n_in), int(matrix.n_out)])
+            }
+            MatrixData::Affine { .. } => Err(Exception::custom("an adapter that is quantised")),
+        });
+        Ok(Adapter { lora_a: lora_a?, lora_b: lora_b?, scale: *scale })
+    }
+
+    /// `[matrices.len(), n_out, n_in]`, of matrices that are not quantised.
+    fn floats_of(self, matrices: &[&Matrix]) -> Result<Array> {
+        match self.weight(matrices)? {
+            Weight::Dense(rows) => Ok(rows),
+            Weight::Quantized { .. } => Err(Exception::custom("an adapter that is quantised")),
+        }
     }
 
     /// `[matrices.len(), n_out, ..]`

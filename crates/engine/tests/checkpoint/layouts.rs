@@ -54,7 +54,7 @@ fn overrides_hold_for_the_tensors_they_name() {
     let weights = &checkpoint.weights;
     let of = |data: &MatrixData| bits_and_group(data);
     assert_eq!(of(&weights.lm_head.as_ref().unwrap().weight.data), Some((8, 32)));
-    assert_eq!(of(&weights.embed_tokens.data), Some((6, 64)));
+    assert_eq!(of(&weights.embed_tokens.weight.data), Some((6, 64)));
     assert_eq!(of(&moe(&checkpoint, 1).experts[3].down_proj.weight.data), Some((5, 32)));
     assert_eq!(of(&moe(&checkpoint, 2).experts[0].down_proj.weight.data), Some((3, 64)));
     assert_eq!(of(&weights.layers[0].self_attn.o_proj.weight.data), None);

@@ -1,4 +1,5 @@
-//! The backends against mlx-lm, on every checkpoint under `tests/data` (see its README for what is recorded).
+//! The backends against mlx-lm, on every checkpoint under `tests/data` and every adapter under `tests/data-adapters` (see
+//! their READMEs for what is recorded).
 //!
 //! **Tolerance.** References are recorded after `set_dtype(float32)`: both sides compute in f32 from the very same
 //! stored weights, and differ only in the order of sums and in the last bit of `exp`, `sin` and `cos`. A few layers
@@ -13,6 +14,7 @@
 //! Run with `--nocapture` for the table.
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod adapters;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 mod agreement;
 mod cpu;

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// Of the logits' standard deviation.
 pub(crate) const TOLERANCE: f32 = 5e-5;
-/// How many shapes the data must have at least, so that an empty directory does not pass.
+/// How many shapes and adapters the data must have at least, so that an empty directory does not pass.
 pub(crate) const LEAST_SHAPES: usize = 8;
+const LEAST_ADAPTERS: usize = 6;
 
 pub(crate) struct Reference {
     pub(crate) name: String,
     pub(crate) checkpoint: CheckpointWeights,
+    /// The checkpoint alone, if this is one with an adapter.
+    pub(crate) base: Option<PathBuf>,
     pub(crate) prompt: Vec<u32>,
     pub(crate) greedy: Vec<u32>,
     /// `[prompt, vocab_size]`
@@ -34,9 +37,20 @@ impl Reference {
             let (prompt, greedy) = read_logits(&directory.join("reference-bf16.safetensors"));
             (prompt, greedy, away.as_f64().unwrap() as f32)
         });
+        let mut name = json["shape"].as_str().unwrap().to_owned();
+        let base = json.get("base").map(|base| data("data").join(base.as_str().unwrap()));
+        let checkpoint = match &base {
+            None => CheckpointWeights::open(&ModelSource::Directory(directory.into())).unwrap(),
+            Some(base) => {
+                name.insert(0, '+');
+                CheckpointWeights::open_adapted(&ModelSource::Directory(base.clone()), Some(directory))
+                    .unwrap()
+            }
+        };
         Self {
-            name: json["shape"].as_str().unwrap().into(),
-            checkpoint: CheckpointWeights::open(&ModelSource::Directory(directory.into())).unwrap(),
+            name,
+            checkpoint,
+            base,
             prompt: tokens("prompt"),
             greedy: tokens("greedy"),
             prompt_logits,
@@ -58,15 +72,25 @@ impl Reference {
 }
 
 pub(crate) fn references() -> Vec<Reference> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let mut directories: Vec<PathBuf> = std::fs::read_dir(data)
+    let (shapes, adapters) = (directories("data"), directories("data-adapters"));
+    assert!(shapes.len() >= LEAST_SHAPES, "only {} reference shapes", shapes.len());
+    assert!(adapters.len() >= LEAST_ADAPTERS, "only {} reference adapters", adapters.len());
+    shapes.iter().chain(&adapters).map(|directory| Reference::open(directory)).collect()
+}
+
+/// A directory of recordings.
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+fn directories(name: &str) -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> = std::fs::read_dir(data(name))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.join("reference.json").exists())
         .collect();
     directories.sort();
-    assert!(directories.len() >= LEAST_SHAPES, "only {} reference shapes", directories.len());
-    directories.iter().map(|directory| Reference::open(directory)).collect()
+    directories
 }
 
 pub(crate) fn read_logits(path: &Path) -> (Vec<f32>, Vec<f32>) {

@@ -23,7 +23,7 @@ use super::lanes::Lanes;
 pub(crate) use attention::KV_BLOCK_TOKENS;
 pub(super) use attention::{AttentionBlock, MAX_HEADS};
 pub(super) use narrow::{NarrowRows, write_row};
-pub(super) use panel::{Panel, Rows};
+pub(super) use panel::{Panel, Rows, Start};
 
 /// Columns that are summed in vector lanes before the lanes are added up.
 const BLOCK: usize = 512;
@@ -65,7 +65,7 @@ impl Kernels {
         }
     }
 
-    /// `y = x · Wᵀ (+ bias)` for a range of W's rows.
+    /// `y = x · Wᵀ (+ bias, or + y)` for a range of W's rows.
     #[inline]
     pub(super) fn multiply(&self, panel: &Panel<'_>) {
         // SAFETY: `of` was given an instruction set that exists, and a `Panel` can only be made with slices that fit.

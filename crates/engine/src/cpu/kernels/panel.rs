@@ -85,38 +85,51 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// What the outputs of a product are added to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// Nothing.
+    Zero,
+    /// `[n_out]`
+    Bias(&'a [f32]),
+    /// What is there already.
+    Output,
+}
+
 /// A product of some rows of a matrix with all activation rows.
 #[derive(Debug)]
 pub(crate) struct Panel<'a> {
     rows: Rows<'a>,
     outs: Range<usize>,
-    bias: Option<&'a [f32]>,
+    start: Start<'a>,
     x: &'a [f32],
     n_rows: usize,
     y: *mut f32,
 }
 
 impl<'a> Panel<'a> {
-    /// `y[row, out] = x[row, ..] · W[out, ..] + bias[out]` for every row of `x` and every `out` in `outs`.
+    /// `y[row, out] = x[row, ..] · W[out, ..] + start[out]` for every row of `x` and every `out` in `outs`.
     ///
     /// # Safety
     /// `y` is valid for writes of `[n_rows, n_out]` floats while the panel lives, and nobody else touches the
-    /// columns `outs` of it.
+    /// columns `outs` of it; they hold numbers where these are what is started from.
     ///
     /// # Panics
-    /// When `outs`, `bias` or `x` do not fit the matrix.
+    /// When `outs`, a bias or `x` do not fit the matrix.
     pub(crate) unsafe fn new(
         rows: Rows<'a>,
         outs: Range<usize>,
-        bias: Option<&'a [f32]>,
+        start: Start<'a>,
         x: &'a [f32],
         n_rows: usize,
         y: *mut f32,
     ) -> Self {
         assert!(outs.start <= outs.end && outs.end <= rows.n_out, "rows outside their matrix");
         assert_eq!(Some(x.len()), n_rows.checked_mul(rows.n_in), "activations that do not fit");
-        assert!(bias.is_none_or(|bias| bias.len() == rows.n_out), "bias that does not fit");
-        Self { rows, outs, bias, x, n_rows, y }
+        if let Start::Bias(bias) = start {
+            assert_eq!(bias.len(), rows.n_out, "bias that does not fit");
+        }
+        Self { rows, outs, start, x, n_rows, y }
     }
 
     pub(super) fn rows(&self) -> &Rows<'a> {
@@ -165,7 +178,7 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// Adds the sum over one block of columns to an output; the first block starts from the bias.
+    /// Adds the sum over one block of columns to an output; the first block starts it.
     ///
     /// # Safety
     /// `row < n_rows`, and `out` lies in `outs`.
@@ -175,10 +188,11 @@ impl<'a> Panel<'a> {
         // `n_out` numbers.
         unsafe {
             let y = self.y.add(row * self.rows.n_out + out);
-            let before = match self.bias {
+            let before = match self.start {
                 _ if !first_block => *y,
-                Some(bias) => *bias.get_unchecked(out),
-                None => 0.0,
+                Start::Output => *y,
+                Start::Bias(bias) => *bias.get_unchecked(out),
+                Start::Zero => 0.0,
             };
             *y = before + sum;
         }

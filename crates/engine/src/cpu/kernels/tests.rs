@@ -5,7 +5,7 @@
 //! short). Nothing else is granted, because unpacked weights are the same numbers up to one rounding.
 
 use super::super::isa::Isa;
-use super::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, NarrowRows, Panel, Rows, write_row};
+use super::{AttentionBlock, KV_BLOCK_TOKENS, Kernels, NarrowRows, Panel, Rows, Start, write_row};
 use crate::checkpoint::{Bytes, FloatType, Matrix, MatrixData, TensorBytes};
 use boca_core::KvPrecision;
 use proptest::prelude::*;
@@ -121,8 +121,9 @@ fn multiply(
 ) -> Vec<f32> {
     let n_rows = x.len() / matrix.n_in;
     let mut y = vec![f32::NAN; n_rows * matrix.n_out];
+    let start = bias.map_or(Start::Zero, Start::Bias);
     // SAFETY: `y` has a number for every row and output, and nobody else has it.
-    let panel = unsafe { Panel::new(Rows::new(matrix), outs, bias, x, n_rows, y.as_mut_ptr()) };
+    let panel = unsafe { Panel::new(Rows::new(matrix), outs, start, x, n_rows, y.as_mut_ptr()) };
     kernels.multiply(&panel);
     y
 }
@@ -408,6 +409,27 @@ fn numbers_that_do_not_fit_become_the_largest_and_nonsense_stays_nonsense() {
             assert!(read(&[1e30, -1e30, 0.0]).iter().all(|n| n.is_finite()), "{isa} {precision:?}");
             assert!(read(&[1.0, f32::NAN]).iter().any(|n| n.is_nan()), "{isa} {precision:?}");
             assert_eq!(read(&[0.0; 40]), vec![0.0; 40]);
+        }
+    }
+}
+
+#[test]
+fn a_product_is_added_to_what_is_there() {
+    let mut random = Random(7);
+    let (n_in, n_out) = (5, 21);
+    let matrix = dense(&mut random, FloatType::F32, n_out, n_in, 1);
+    for n_rows in [1, 4] {
+        let (x, before) = (random.numbers(n_rows * n_in), random.numbers(n_rows * n_out));
+        for (isa, kernels) in available() {
+            let product = multiply(&kernels, &matrix, None, &x, 0..n_out);
+            let sum: Vec<f32> =
+                before.iter().zip(&product).map(|(before, product)| before + product).collect();
+            let mut y = before.clone();
+            let rows = Rows::new(&matrix);
+            // SAFETY: `y` has a number for every row and output, and nobody else has it.
+            let panel = unsafe { Panel::new(rows, 0..n_out, Start::Output, &x, n_rows, y.as_mut_ptr()) };
+            kernels.multiply(&panel);
+            assert_eq!(y, sum, "{isa}, {n_rows} rows");
         }
     }
 }
