@@ -92,17 +92,6 @@ impl BackendError {
         Self::BadSequence { sequence: sequence.0, reason }
     }
 
-    /// A fork that its parent does not allow, if it is one.
-    pub(crate) fn of_fork(
-        parent: SequenceId,
-        held: usize,
-        n_tokens: usize,
-        max_tokens: usize,
-    ) -> Option<Self> {
-        let reason = format!("it holds {held} tokens; {n_tokens} of them were to go on up to {max_tokens}");
-        (n_tokens > held || n_tokens > max_tokens).then(|| Self::bad_sequence(parent, reason))
-    }
-
     /// A step that nobody launched, or that was collected before.
     pub(crate) fn unknown_step(ticket: &Ticket) -> Self {
         Self::Device { after: Duration::ZERO, reason: format!("step {} was never launched here", ticket.0) }

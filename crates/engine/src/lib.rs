@@ -41,6 +41,7 @@ mod generator;
 mod one_by_one;
 mod prompt_fit;
 mod prompts;
+mod sequences;
 mod source;
 mod step;
 

@@ -1,6 +1,7 @@
 //! The rows of one step: every token of every chunk, in order. What may stand in a step is the same for every backend.
 
 use crate::backend::{BackendError, Chunk, LogitsOf, SequenceId};
+use crate::sequences::{Extent, not_open};
 
 /// One chunk's place among the rows.
 #[derive(Debug, Clone, Copy)]
@@ -18,15 +19,6 @@ pub(crate) struct Step {
     wanted_rows: Vec<usize>,
 }
 
-/// How far a sequence is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Extent {
-    /// Tokens that it holds.
-    pub(crate) n_tokens: usize,
-    /// Tokens that it may hold.
-    pub(crate) max_tokens: usize,
-}
-
 impl Step {
     /// Checks all chunks, then lays them out as rows. `extent_of` knows the open sequences.
     ///
@@ -41,7 +33,7 @@ impl Step {
         self.clear();
         for (index, chunk) in chunks.iter().enumerate() {
             let bad = |reason: String| BackendError::bad_sequence(chunk.sequence, reason);
-            let extent = extent_of(chunk.sequence).ok_or_else(|| bad("it is not open".into()))?;
+            let extent = extent_of(chunk.sequence).ok_or_else(|| not_open(chunk.sequence))?;
             if chunks[..index].iter().any(|other| other.sequence == chunk.sequence) {
                 return Err(bad("it has two chunks in one step".into()));
             }

@@ -9,7 +9,8 @@ use super::linear::Compute;
 use super::pool::{Pool, panic_text};
 use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, SequenceId, Ticket};
 use crate::checkpoint::{ModelConfig, Weights};
-use crate::step::{Extent, Step};
+use crate::sequences::Sequences;
+use crate::step::Step;
 use boca_core::KvPrecision;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -38,8 +39,7 @@ pub struct CpuBackend {
     kv_shape: KvShape,
     kv_bytes: ReservedBytes,
     vocab_size: usize,
-    sequences: HashMap<SequenceId, KvSequence>,
-    next_sequence: u64,
+    sequences: Sequences<KvSequence>,
     next_ticket: u64,
     /// Steps whose logits have not been read.
     finished: HashMap<u64, Vec<f32>>,
@@ -74,8 +74,7 @@ impl CpuBackend {
             kv_shape: KvShape::new(config, options.kv_precision),
             kv_bytes: ReservedBytes::default(),
             vocab_size: config.vocab_size,
-            sequences: HashMap::new(),
-            next_sequence: 0,
+            sequences: Sequences::default(),
             next_ticket: 0,
             finished: HashMap::new(),
             spare: Vec::new(),
@@ -88,22 +87,11 @@ impl CpuBackend {
         self.compute.pool.threads()
     }
 
-    fn insert(&mut self, sequence: KvSequence) -> SequenceId {
-        let id = SequenceId(self.next_sequence);
-        self.next_sequence += 1;
-        self.sequences.insert(id, sequence);
-        id
-    }
-
     /// Checks all chunks before anything changes, then lays them out as rows.
     fn prepare(&mut self, chunks: &[Chunk<'_>]) -> Result<(), BackendError> {
-        let sequences = &self.sequences;
-        self.step.prepare(chunks, self.vocab_size, |id| {
-            let sequence = sequences.get(&id)?;
-            Some(Extent { n_tokens: sequence.len(), max_tokens: sequence.max_tokens() })
-        })?;
+        self.sequences.prepare(&mut self.step, chunks, self.vocab_size)?;
         for chunk in chunks {
-            if let Some(sequence) = self.sequences.get_mut(&chunk.sequence) {
+            if let Some(sequence) = self.sequences.get_mut(chunk.sequence) {
                 sequence.reserve(chunk.tokens.len())?;
             }
         }
@@ -119,7 +107,7 @@ impl Backend for CpuBackend {
 
     fn open(&mut self, max_tokens: usize) -> Result<SequenceId, BackendError> {
         let sequence = KvSequence::new(self.kv_shape, max_tokens, self.kv_bytes.clone())?;
-        Ok(self.insert(sequence))
+        Ok(self.sequences.insert(sequence))
     }
 
     fn fork(
@@ -128,21 +116,15 @@ impl Backend for CpuBackend {
         n_tokens: usize,
         max_tokens: usize,
     ) -> Result<SequenceId, BackendError> {
-        let sequence = self.sequences.get(&parent);
-        let sequence = sequence.ok_or_else(|| BackendError::bad_sequence(parent, "it is not open".into()))?;
-        if let Some(error) = BackendError::of_fork(parent, sequence.len(), n_tokens, max_tokens) {
-            return Err(error);
-        }
-        let fork = sequence.fork(n_tokens, max_tokens)?;
-        Ok(self.insert(fork))
+        self.sequences.fork(parent, n_tokens, max_tokens)
     }
 
     fn len(&self, sequence: SequenceId) -> Option<usize> {
-        self.sequences.get(&sequence).map(KvSequence::len)
+        self.sequences.len(sequence)
     }
 
     fn close(&mut self, sequence: SequenceId) {
-        self.sequences.remove(&sequence);
+        self.sequences.remove(sequence);
     }
 
     fn launch(&mut self, chunks: &[Chunk<'_>]) -> Result<Ticket, BackendError> {
@@ -152,8 +134,7 @@ impl Backend for CpuBackend {
         logits.clear();
         if self.step.n_rows() > 0 {
             // The step borrows its sequences side by side; they go back whatever happens.
-            let mut sequences: Vec<KvSequence> =
-                chunks.iter().filter_map(|chunk| self.sequences.remove(&chunk.sequence)).collect();
+            let mut sequences = self.sequences.lend(chunks);
             let Self { forward, compute, step, .. } = self;
             let outcome =
                 catch_unwind(AssertUnwindSafe(|| forward.run(compute, step, &mut sequences, &mut logits)));
@@ -164,13 +145,8 @@ impl Backend for CpuBackend {
                 Ok(Err(StepError::Worker(panic))) => Err(failed(panic.0)),
                 Err(payload) => Err(failed(panic_text(payload.as_ref()))),
             };
-            for (chunk, mut sequence) in chunks.iter().zip(sequences) {
-                // After a failure a sequence is as long as before: its new keys and values are written again.
-                if outcome.is_ok() {
-                    sequence.advance(chunk.tokens.len());
-                }
-                self.sequences.insert(chunk.sequence, sequence);
-            }
+            // After a failure a sequence is as long as before: its new keys and values are written again.
+            self.sequences.take_back(chunks, sequences, outcome.is_ok());
             outcome?;
         }
         let ticket = self.next_ticket;
@@ -205,7 +181,7 @@ impl Backend for CpuBackend {
     }
 
     fn export(&self, sequence: SequenceId) -> Option<Box<dyn KvImage>> {
-        Some(Box::new(self.sequences.get(&sequence)?.image()))
+        Some(Box::new(self.sequences.get(sequence)?.image()))
     }
 
     fn import(
@@ -215,15 +191,15 @@ impl Backend for CpuBackend {
         n_bytes: u64,
         from: &mut dyn Read,
     ) -> io::Result<SequenceId> {
-        let shared = parent.and_then(|(id, n_shared)| Some((self.sequences.get(&id)?, n_shared)));
+        let shared = parent.and_then(|(id, n_shared)| Some((self.sequences.get(id)?, n_shared)));
         let reserved = self.kv_bytes.clone();
         let sequence = KvSequence::read(self.kv_shape, reserved, shared, n_tokens, n_bytes, from)?;
-        Ok(self.insert(sequence))
+        Ok(self.sequences.insert(sequence))
     }
 
     fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {
         let mut blocks = HashSet::new();
-        for sequence in sequences.iter().filter_map(|id| self.sequences.get(id)) {
+        for sequence in self.sequences.of(sequences) {
             blocks.extend(sequence.block_addresses());
         }
         self.kv_shape.block_bytes().saturating_mul(blocks.len() as u64)

@@ -8,6 +8,7 @@
 use super::kernels::{KV_BLOCK_TOKENS, write_row};
 use crate::backend::BackendError;
 use crate::checkpoint::ModelConfig;
+use crate::sequences::{Extent, Held};
 use boca_core::KvPrecision;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +84,30 @@ impl KvShape {
     }
 }
 
+impl Held for KvSequence {
+    fn extent(&self) -> Extent {
+        Extent { n_tokens: self.n_tokens, max_tokens: self.max_tokens }
+    }
+
+    /// A sequence that begins like this one.
+    fn fork(&self, n_tokens: usize, max_tokens: usize) -> Result<Self, BackendError> {
+        let mut fork = Self::new(self.shape, max_tokens, Arc::clone(&self.reserved))?;
+        let n_full = n_tokens / KV_BLOCK_TOKENS;
+        fork.blocks.extend_from_slice(&self.blocks[..n_full]);
+        if !n_tokens.is_multiple_of(KV_BLOCK_TOKENS) {
+            let mut block = fork.new_block()?;
+            words_of(&mut block).copy_from_slice(&self.blocks[n_full].words);
+            fork.blocks.push(block);
+        }
+        fork.n_tokens = n_tokens;
+        Ok(fork)
+    }
+
+    fn advance(&mut self, n_new: usize) {
+        self.n_tokens += n_new;
+    }
+}
+
 impl KvSequence {
     /// An empty sequence.
     ///
@@ -100,32 +125,7 @@ impl KvSequence {
         Ok(Self { shape, blocks: Vec::new(), n_tokens: 0, max_tokens, reserved })
     }
 
-    /// A sequence that begins like this one.
-    ///
-    /// # Errors
-    /// [`BackendError::OutOfMemory`].
-    pub(super) fn fork(&self, n_tokens: usize, max_tokens: usize) -> Result<Self, BackendError> {
-        let mut fork = Self::new(self.shape, max_tokens, Arc::clone(&self.reserved))?;
-        let n_full = n_tokens / KV_BLOCK_TOKENS;
-        fork.blocks.extend_from_slice(&self.blocks[..n_full]);
-        if !n_tokens.is_multiple_of(KV_BLOCK_TOKENS) {
-            let mut block = fork.new_block()?;
-            words_of(&mut block).copy_from_slice(&self.blocks[n_full].words);
-            fork.blocks.push(block);
-        }
-        fork.n_tokens = n_tokens;
-        Ok(fork)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.n_tokens
-    }
-
-    pub(super) fn max_tokens(&self) -> usize {
-        self.max_tokens
-    }
-
-    /// Makes room for `n_new` more tokens, which stay invisible until [`KvSequence::advance`].
+    /// Makes room for `n_new` more tokens, which stay invisible until [`Held::advance`].
     ///
     /// # Errors
     /// [`BackendError::OutOfMemory`].
@@ -135,11 +135,6 @@ impl KvSequence {
             self.blocks.push(block);
         }
         Ok(())
-    }
-
-    /// Counts `n_new` tokens whose keys and values have all been written.
-    pub(super) fn advance(&mut self, n_new: usize) {
-        self.n_tokens += n_new;
     }
 
     /// Writes one token's keys and values of one layer, each `[n_kv_heads, head_dim]`.

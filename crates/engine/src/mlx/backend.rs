@@ -8,7 +8,8 @@ use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, LogitsOf, Se
 use crate::checkpoint::{ModelConfig, Weights};
 use crate::drawing::{Draw, DrawChunk, Drawing, Feed};
 use crate::generate::{DeviceChoice, MlxLimits};
-use crate::step::{Extent, Step};
+use crate::sequences::Sequences;
+use crate::step::Step;
 use boca_core::{AcceleratorMemory, KvPrecision};
 use mlx_rs::error::Exception;
 use mlx_rs::ops::concatenate;
@@ -44,8 +45,7 @@ pub struct MlxBackend {
     kv_shape: KvShape,
     kv_bytes: ReservedBytes,
     vocab_size: usize,
-    sequences: HashMap<SequenceId, KvSequence>,
-    next_sequence: u64,
+    sequences: Sequences<KvSequence>,
     next_ticket: u64,
     launched: HashMap<u64, Launched>,
     step: Step,
@@ -121,8 +121,7 @@ impl MlxBackend {
             device: describe(gpu),
             kv_bytes: ReservedBytes::default(),
             vocab_size: config.vocab_size,
-            sequences: HashMap::new(),
-            next_sequence: 0,
+            sequences: Sequences::default(),
             next_ticket: 0,
             launched: HashMap::new(),
             step: Step::default(),
@@ -130,13 +129,6 @@ impl MlxBackend {
             unread: None,
             owner: std::thread::current().id(),
         })
-    }
-
-    fn insert(&mut self, sequence: KvSequence) -> SequenceId {
-        let id = SequenceId(self.next_sequence);
-        self.next_sequence += 1;
-        self.sequences.insert(id, sequence);
-        id
     }
 
     fn watch_thread(&self) {
@@ -152,27 +144,19 @@ impl MlxBackend {
     ) -> Result<Ticket, BackendError> {
         self.watch_thread();
         let began = Instant::now();
-        let open = &self.sequences;
-        self.step.prepare(chunks, self.vocab_size, |id| {
-            let sequence = open.get(&id)?;
-            Some(Extent { n_tokens: sequence.len(), max_tokens: sequence.max_tokens() })
-        })?;
-        let ids: Vec<SequenceId> = chunks.iter().map(|chunk| chunk.sequence).collect();
+        self.sequences.prepare(&mut self.step, chunks, self.vocab_size)?;
         let mut output = Output::Nothing;
         if !chunks.is_empty() {
-            let mut sequences: Vec<KvSequence> =
-                ids.iter().filter_map(|id| self.sequences.remove(id)).collect();
+            let mut sequences = self.sequences.lend(chunks);
             // What a failed step has left of its sequences is not known: they are gone.
             output =
                 self.start(chunks, tokens, draws, &mut sequences).map_err(|error| failure(began, &error))?;
-            for (chunk, mut sequence) in chunks.iter().zip(sequences) {
-                sequence.advance(chunk.tokens.len());
-                self.sequences.insert(chunk.sequence, sequence);
-            }
+            self.sequences.take_back(chunks, sequences, true);
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.launched.insert(ticket, Launched { output, began, n_rows: self.step.n_rows(), sequences: ids });
+        let (n_rows, sequences) = (self.step.n_rows(), chunks.iter().map(|chunk| chunk.sequence).collect());
+        self.launched.insert(ticket, Launched { output, began, n_rows, sequences });
         Ok(Ticket(ticket))
     }
 
@@ -246,7 +230,7 @@ impl MlxBackend {
         let step = self.launched.remove(&ticket.0).ok_or_else(|| BackendError::unknown_step(ticket))?;
         let mut output = read(&step.output);
         if output.is_ok() && matches!(step.output, Output::Nothing) {
-            let sequences = step.sequences.iter().filter_map(|id| self.sequences.get(id));
+            let sequences = self.sequences.of(&step.sequences);
             if let Err(error) = sequences.flat_map(KvSequence::arrays).try_for_each(Array::eval) {
                 output = Err(error);
             }
@@ -257,7 +241,7 @@ impl MlxBackend {
         }
         output.map_err(|error| {
             for id in &step.sequences {
-                self.sequences.remove(id);
+                self.sequences.remove(*id);
             }
             failure(step.began, &error)
         })
@@ -282,7 +266,7 @@ impl Backend for MlxBackend {
     fn open(&mut self, max_tokens: usize) -> Result<SequenceId, BackendError> {
         self.watch_thread();
         let sequence = KvSequence::new(self.kv_shape, max_tokens, &self.kv_bytes)?;
-        Ok(self.insert(sequence))
+        Ok(self.sequences.insert(sequence))
     }
 
     fn fork(
@@ -292,22 +276,16 @@ impl Backend for MlxBackend {
         max_tokens: usize,
     ) -> Result<SequenceId, BackendError> {
         self.watch_thread();
-        let sequence = self.sequences.get(&parent);
-        let sequence = sequence.ok_or_else(|| BackendError::bad_sequence(parent, "it is not open".into()))?;
-        if let Some(error) = BackendError::of_fork(parent, sequence.len(), n_tokens, max_tokens) {
-            return Err(error);
-        }
-        let fork = sequence.fork(n_tokens, max_tokens)?;
-        Ok(self.insert(fork))
+        self.sequences.fork(parent, n_tokens, max_tokens)
     }
 
     fn len(&self, sequence: SequenceId) -> Option<usize> {
-        self.sequences.get(&sequence).map(KvSequence::len)
+        self.sequences.len(sequence)
     }
 
     fn close(&mut self, sequence: SequenceId) {
         self.watch_thread();
-        self.sequences.remove(&sequence);
+        self.sequences.remove(sequence);
     }
 
     fn launch(&mut self, chunks: &[Chunk<'_>]) -> Result<Ticket, BackendError> {
@@ -352,7 +330,7 @@ impl Backend for MlxBackend {
 
     fn export(&self, sequence: SequenceId) -> Option<Box<dyn KvImage>> {
         self.watch_thread();
-        let image = with_stream(&self.stream, || self.sequences.get(&sequence).map(KvSequence::image))?;
+        let image = with_stream(&self.stream, || self.sequences.get(sequence).map(KvSequence::image))?;
         image.inspect_err(|error| tracing::warn!(%error, "keys and values cannot be read from MLX")).ok()
     }
 
@@ -365,11 +343,11 @@ impl Backend for MlxBackend {
     ) -> io::Result<SequenceId> {
         self.watch_thread();
         let sequence = KvSequence::read(self.kv_shape, &self.kv_bytes, n_tokens, n_bytes, from)?;
-        Ok(self.insert(sequence))
+        Ok(self.sequences.insert(sequence))
     }
 
     fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {
-        let memory = sequences.iter().filter_map(|id| self.sequences.get(id)).map(KvSequence::memory);
+        let memory = self.sequences.of(sequences).map(KvSequence::memory);
         memory.collect::<HashMap<_, _>>().values().sum()
     }
 }
@@ -412,7 +390,7 @@ impl Drawing for MlxBackend {
 
     fn cut(&mut self, sequence: SequenceId, n_tokens: usize) {
         self.watch_thread();
-        if let Some(sequence) = self.sequences.get_mut(&sequence) {
+        if let Some(sequence) = self.sequences.get_mut(sequence) {
             sequence.cut(n_tokens);
         }
     }

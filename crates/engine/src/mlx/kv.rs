@@ -11,6 +11,7 @@ use crate::backend::BackendError;
 use crate::checkpoint::ModelConfig;
 pub(super) use crate::memory::MLX_KV_GRANULE_TOKENS as KV_GRANULE_TOKENS;
 use crate::memory::mlx_kv_group_size;
+use crate::sequences::{Extent, Held};
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
 use mlx_rs::ops::{concatenate, quantize, zeros_dtype};
 use mlx_rs::{Array, Dtype};
@@ -163,6 +164,26 @@ impl Planes {
     }
 }
 
+impl Held for KvSequence {
+    fn extent(&self) -> Extent {
+        Extent { n_tokens: self.n_tokens, max_tokens: self.max_tokens }
+    }
+
+    fn fork(&self, n_tokens: usize, max_tokens: usize) -> std::result::Result<Self, BackendError> {
+        let mut fork = Self::new(self.shape, max_tokens, &self.reserved.all)?;
+        if n_tokens > 0 {
+            fork.layers.clone_from(&self.layers);
+            (fork.capacity, fork.n_tokens) = (self.capacity, n_tokens);
+            fork.reserved = Rc::clone(&self.reserved);
+        }
+        Ok(fork)
+    }
+
+    fn advance(&mut self, n_new: usize) {
+        self.n_tokens += n_new;
+    }
+}
+
 impl KvSequence {
     /// An empty sequence.
     ///
@@ -179,20 +200,6 @@ impl KvSequence {
         }
         let reserved = Rc::new(Reserved { bytes: 0, all: Rc::clone(all) });
         Ok(Self { shape, layers: Vec::new(), capacity: 0, n_tokens: 0, max_tokens, reserved })
-    }
-
-    /// A sequence that begins like this one.
-    ///
-    /// # Errors
-    /// [`BackendError::OutOfMemory`].
-    pub(super) fn fork(&self, n_tokens: usize, max_tokens: usize) -> std::result::Result<Self, BackendError> {
-        let mut fork = Self::new(self.shape, max_tokens, &self.reserved.all)?;
-        if n_tokens > 0 {
-            fork.layers.clone_from(&self.layers);
-            (fork.capacity, fork.n_tokens) = (self.capacity, n_tokens);
-            fork.reserved = Rc::clone(&self.reserved);
-        }
-        Ok(fork)
     }
 
     /// A sequence of `n_tokens` whose arrays hold just these.
@@ -212,10 +219,6 @@ impl KvSequence {
         self.n_tokens
     }
 
-    pub(super) fn max_tokens(&self) -> usize {
-        self.max_tokens
-    }
-
     pub(super) fn layers(&self) -> &[(Planes, Planes)] {
         &self.layers
     }
@@ -225,7 +228,7 @@ impl KvSequence {
         (Rc::as_ptr(&self.reserved) as usize, self.reserved.bytes)
     }
 
-    /// Makes arrays of its own with room for `n_new` more tokens, which stay invisible until [`KvSequence::advance`].
+    /// Makes arrays of its own with room for `n_new` more tokens, which stay invisible until [`Held::advance`].
     pub(super) fn reserve(&mut self, n_new: usize) -> Result<()> {
         let needed = self.n_tokens + n_new;
         let is_own = Rc::strong_count(&self.reserved) == 1;
@@ -261,11 +264,6 @@ impl KvSequence {
         all_keys.write(at, &shape.to_planes(keys)?)?;
         all_values.write(at, &shape.to_planes(values)?)?;
         Ok((all_keys.first(n_tokens)?, all_values.first(n_tokens)?))
-    }
-
-    /// Counts `n_new` tokens whose keys and values have all been written.
-    pub(super) fn advance(&mut self, n_new: usize) {
-        self.n_tokens += n_new;
     }
 
     /// Forgets all tokens but the first: what comes next is written over them.

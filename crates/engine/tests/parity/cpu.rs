@@ -1,6 +1,6 @@
 //! The CPU backend, with every instruction set that this processor has.
 
-use crate::reference::{Reference, compare, generate, largest_difference, prefill, references};
+use crate::reference::{Reference, check_forks, compare, generate, largest_difference, prefill, references};
 use boca_core::KvPrecision;
 use boca_engine::backend::Backend;
 use boca_engine::cpu::{CpuBackend, CpuOptions, Isa};
@@ -81,14 +81,8 @@ fn the_recording_in_bf16_is_as_far_from_us_as_from_the_reference() {
 #[test]
 fn a_sequence_gets_the_same_logits_alone_and_in_a_batch() {
     for reference in references() {
-        let (vocab, n) = (reference.checkpoint.config.vocab_size as u32, reference.greedy.len());
-        // Prompts of different lengths and contents; the reference's own comes second.
-        let prompts: Vec<Vec<u32>> = (0..5)
-            .map(|i: u32| match i {
-                1 => reference.prompt.clone(),
-                _ => reference.prompt.iter().skip(i as usize).map(|t| (t + 31 * i) % vocab).collect(),
-            })
-            .collect();
+        let n = reference.greedy.len();
+        let prompts = reference.company();
         for isa in instruction_sets() {
             let mut backend = backend(&reference, isa, 3);
             let mut open = |prompt: &[u32]| backend.open(prompt.len() + n).unwrap();
@@ -108,29 +102,6 @@ fn a_sequence_gets_the_same_logits_alone_and_in_a_batch() {
 fn a_fork_goes_on_like_a_fresh_sequence() {
     for reference in references() {
         let mut backend = backend(&reference, Isa::detect(), 2);
-        let max_tokens = 2 * reference.max_tokens();
-        let parent = backend.open(max_tokens).unwrap();
-        // Long enough that the fork shares a whole block and copies another.
-        let tokens = [&reference.prompt[..], &reference.greedy[..]].concat();
-        prefill(&mut backend, parent, &tokens, tokens.len());
-        for at in [0, 1, tokens.len() - 12, tokens.len()] {
-            let mut other: Vec<u32> = reference.prompt.iter().rev().copied().collect();
-            let fork = backend.fork(parent, at, max_tokens).unwrap();
-            assert_eq!(backend.len(fork), Some(at));
-            let forked = prefill(&mut backend, fork, &other, other.len());
-            // The parent must not notice what the fork appended, nor the fork what the parent appends.
-            let fresh = backend.open(max_tokens).unwrap();
-            other.splice(0..0, tokens[..at].iter().copied());
-            let whole = prefill(&mut backend, fresh, &other, other.len());
-            assert_eq!(forked, whole[whole.len() - forked.len()..], "{} forked at {at}", reference.name);
-            backend.close(fork);
-            backend.close(fresh);
-        }
-        let again = backend.fork(parent, tokens.len(), max_tokens).unwrap();
-        let rest = prefill(&mut backend, parent, &reference.prompt, 5);
-        assert_eq!(rest, prefill(&mut backend, again, &reference.prompt, 9), "{}", reference.name);
-        backend.close(parent);
-        backend.close(again);
-        assert_eq!(backend.kv_bytes(), 0);
+        check_forks(&mut backend, &reference, |what, ours, theirs| assert_eq!(ours, theirs, "{what}"));
     }
 }

@@ -3,10 +3,11 @@
 //! MLX picks kernels by the number of rows, and they round differently, so that company, chunks and forks may change the
 //! last bits of a logit; the bound is the one against the reference.
 
-use crate::reference::{Reference, compare, generate, prefill, references};
+use crate::reference::{Reference, check_forks, compare, generate, prefill, references};
 use boca_core::KvPrecision;
 use boca_engine::backend::Backend;
 use boca_engine::generate::DeviceChoice;
+use boca_engine::memory::ModelNeeds;
 use boca_engine::mlx::{MlxBackend, MlxOptions};
 
 fn devices() -> Vec<DeviceChoice> {
@@ -78,13 +79,7 @@ fn in_the_models_own_format_it_computes_what_mlx_lm_does() {
 fn company_changes_no_more_than_the_last_bits() {
     for reference in references() {
         let (vocab, n) = (reference.checkpoint.config.vocab_size, reference.greedy.len());
-        // Prompts of different lengths and contents; the reference's own comes second.
-        let prompts: Vec<Vec<u32>> = (0..5)
-            .map(|i: u32| match i {
-                1 => reference.prompt.clone(),
-                _ => reference.prompt.iter().skip(i as usize).map(|t| (t + 31 * i) % vocab as u32).collect(),
-            })
-            .collect();
+        let prompts = reference.company();
         for device in devices() {
             let mut backend = backend(&reference, device, true);
             let mut open = |prompt: &[u32]| backend.open(prompt.len() + n).unwrap();
@@ -110,31 +105,25 @@ fn a_fork_goes_on_like_a_fresh_sequence() {
     for reference in references() {
         let (vocab, tolerance) = (reference.checkpoint.config.vocab_size, reference.tolerance());
         let mut backend = backend(&reference, DeviceChoice::Auto, true);
-        let max_tokens = 2 * reference.max_tokens();
-        let parent = backend.open(max_tokens).unwrap();
-        let tokens = [&reference.prompt[..], &reference.greedy[..]].concat();
-        prefill(&mut backend, parent, &tokens, tokens.len());
-        for at in [0, 1, tokens.len() - 12, tokens.len()] {
-            let mut other: Vec<u32> = reference.prompt.iter().rev().copied().collect();
-            let fork = backend.fork(parent, at, max_tokens).unwrap();
-            assert_eq!(backend.len(fork), Some(at));
-            let forked = prefill(&mut backend, fork, &other, other.len());
-            let fresh = backend.open(max_tokens).unwrap();
-            other.splice(0..0, tokens[..at].iter().copied());
-            let whole = prefill(&mut backend, fresh, &other, other.len());
-            let what = format!("{} forked at {at}", reference.name);
-            compare(&what, &forked, &whole[whole.len() - forked.len()..], vocab, tolerance);
-            backend.close(fork);
-            backend.close(fresh);
+        check_forks(&mut backend, &reference, |what, ours, theirs| {
+            compare(what, ours, theirs, vocab, tolerance);
+        });
+    }
+}
+
+#[test]
+fn what_is_planned_for_a_token_is_what_it_takes() {
+    for reference in references() {
+        for kv_precision in [KvPrecision::F16, KvPrecision::Q8] {
+            let checkpoint = &reference.checkpoint;
+            let options = MlxOptions { kv_precision, ..MlxOptions::default() };
+            let backend = MlxBackend::new(&checkpoint.config, &checkpoint.weights, options, &mut || {});
+            // Some heads are too narrow for 8 bits.
+            let Ok(backend) = backend else { continue };
+            let planned = ModelNeeds::on_mlx(checkpoint, kv_precision, 256, 4);
+            assert_eq!(backend.kv_bytes_per_token(), planned.kv_bytes_per_token, "{}", reference.name);
+            assert_eq!(backend.kv_granule_tokens() as u64, planned.kv_granule_tokens);
         }
-        // The parent must not notice what the fork appends, nor the fork what the parent appends.
-        let again = backend.fork(parent, tokens.len(), max_tokens).unwrap();
-        let rest = prefill(&mut backend, parent, &reference.prompt, 5);
-        let forked = prefill(&mut backend, again, &reference.prompt, 9);
-        compare(&reference.name, &rest, &forked, vocab, tolerance);
-        backend.close(parent);
-        backend.close(again);
-        assert_eq!(backend.kv_bytes(), 0);
     }
 }
 

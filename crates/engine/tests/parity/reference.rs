@@ -78,6 +78,51 @@ pub(crate) fn references() -> Vec<Reference> {
     shapes.iter().chain(&adapters).map(|directory| Reference::open(directory)).collect()
 }
 
+impl Reference {
+    /// Prompts of different lengths and contents; its own comes second.
+    pub(crate) fn company(&self) -> Vec<Vec<u32>> {
+        let vocab = self.checkpoint.config.vocab_size as u32;
+        let prompt = |i: u32| match i {
+            1 => self.prompt.clone(),
+            _ => self.prompt.iter().skip(i as usize).map(|token| (token + 31 * i) % vocab).collect(),
+        };
+        (0..5).map(prompt).collect()
+    }
+}
+
+/// A fork goes on like a sequence that was made anew, and nobody notices what the other one appends; `same` says what
+/// logits have to be the same as which.
+pub(crate) fn check_forks(
+    backend: &mut impl Backend,
+    reference: &Reference,
+    same: impl Fn(&str, &[f32], &[f32]),
+) {
+    let max_tokens = 2 * reference.max_tokens();
+    let parent = backend.open(max_tokens).unwrap();
+    // Long enough that the fork shares a whole block and copies another.
+    let tokens = [&reference.prompt[..], &reference.greedy[..]].concat();
+    prefill(backend, parent, &tokens, tokens.len());
+    for at in [0, 1, tokens.len() - 12, tokens.len()] {
+        let mut other: Vec<u32> = reference.prompt.iter().rev().copied().collect();
+        let fork = backend.fork(parent, at, max_tokens).unwrap();
+        assert_eq!(backend.len(fork), Some(at));
+        let forked = prefill(backend, fork, &other, other.len());
+        let fresh = backend.open(max_tokens).unwrap();
+        other.splice(0..0, tokens[..at].iter().copied());
+        let whole = prefill(backend, fresh, &other, other.len());
+        let what = format!("{} forked at {at}", reference.name);
+        same(&what, &forked, &whole[whole.len() - forked.len()..]);
+        backend.close(fork);
+        backend.close(fresh);
+    }
+    let again = backend.fork(parent, tokens.len(), max_tokens).unwrap();
+    let rest = prefill(backend, parent, &reference.prompt, 5);
+    same(&reference.name, &rest, &prefill(backend, again, &reference.prompt, 9));
+    backend.close(parent);
+    backend.close(again);
+    assert_eq!(backend.kv_bytes(), 0);
+}
+
 /// A directory of recordings.
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
