@@ -1,6 +1,6 @@
 """Times steps of boca's MLX backend and of mlx-lm in turns, in one run, and prints the ratios.
 
-    tools/mlx-bench/run.py [--rounds N] [--device cpu|gpu] DIR...
+    tools/mlx-bench/run.py --config FILE [--rounds N] [--device cpu|gpu] DIR...
 
 See README.md for what it needs.
 """
@@ -44,7 +44,10 @@ def prefill_seconds(model, ids):
 def decode_seconds(model, ids, n):
     """As mlx-lm generates: the next step is launched before the last token is read."""
     cache = make_prompt_cache(model)
-    best = lambda x: mx.argmax(model(x, cache=cache)[:, -1], axis=-1)
+
+    def best(x):
+        return mx.argmax(model(x, cache=cache)[:, -1], axis=-1)
+
     now = best(mx.array([ids] * n))
     mx.async_eval(now)
     times = []
@@ -92,16 +95,23 @@ def main():
     binary = bench_binary(args.config)
     library = Path(args.config).parent / "python/mlx/lib"
     os.environ["LD_LIBRARY_PATH"] = str(library)
-    print(f"| checkpoint | what | ours | mlx-lm | ours ÷ mlx-lm |\n| --- | --- | --- | --- | --- |")
+    print("| checkpoint | what | ours | the other | ratio |\n| --- | --- | --- | --- | --- |")
     for directory in args.directories:
+        name = Path(directory).name
         rounds = [(ours(binary, directory, args.device), theirs(directory)) for _ in range(args.rounds)]
-        for kind, what in (("decode", "decode, {} together"), ("prefill", "prefill of {}")):
-            for n in rounds[0][0][kind]:
-                pairs = [(one[kind][n], other[kind][n]) for one, other in rounds]
-                ratio = statistics.median(one / other for one, other in pairs)
-                one, other = (statistics.median(side) * 1e3 for side in zip(*pairs))
-                name = Path(directory).name
-                print(f"| {name} | {what.format(n)} | {one:.2f} ms | {other:.2f} ms | {ratio:.2f} |", flush=True)
+        for n in map(str, BATCHES):
+            row(name, f"decode, {n} together ÷ mlx-lm", [(o["decode"][n], t["decode"][n]) for o, t in rounds])
+        for n in map(str, PROMPTS):
+            row(name, f"prefill of {n} ÷ mlx-lm", [(o["prefill"][n], t["prefill"][n]) for o, t in rounds])
+        for n in map(str, BATCHES):
+            pairs = [(o["decode"][n], o["decode in turn"][n]) for o, _ in rounds]
+            row(name, f"decode, {n} together ÷ without launching ahead", pairs)
+
+
+def row(name, what, pairs):
+    ratio = statistics.median(one / other for one, other in pairs)
+    one, other = (statistics.median(side) * 1e3 for side in zip(*pairs))
+    print(f"| {name} | {what} | {one:.2f} ms | {other:.2f} ms | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
