@@ -166,6 +166,11 @@ pub trait Backend {
         1
     }
 
+    /// Whether a fork copies all that it shares as soon as it, or its parent, goes on writing.
+    fn forks_copy(&self) -> bool {
+        false
+    }
+
     /// Bytes of KV cache now reserved.
     fn kv_bytes(&self) -> u64;
 
@@ -181,7 +186,7 @@ pub trait Backend {
     }
 
     /// What a sequence holds, to be imported again by a backend with the same model and [`Backend::kv_format`]. Takes no
-    /// longer than a copy of [`Backend::kv_granule_tokens`] tokens. `None` when the sequence is not open.
+    /// longer than a copy of [`Backend::kv_granule_tokens`] tokens, or, with [`Backend::forks_copy`], of all of them. `None` when the sequence is not open.
     fn export(&self, _sequence: SequenceId) -> Option<Box<dyn KvImage>> {
         None
     }

@@ -18,6 +18,18 @@ pub struct Draw {
     pub unit: f64,
 }
 
+impl Draw {
+    /// Whether it takes the most likely token. A temperature that f32 has no normal number for counts as none.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature < f32::MIN_POSITIVE || self.top_k == 1
+    }
+
+    /// Whether tokens are counted from the most likely one on, and not in the order of their ids.
+    pub fn is_ranked(&self, vocab_size: usize) -> bool {
+        (1..vocab_size).contains(&(self.top_k as usize)) || self.top_p < 1.0
+    }
+}
+
 /// What a chunk appends to its sequence.
 #[derive(Debug, Clone, Copy)]
 pub enum Feed<'a> {

@@ -47,7 +47,10 @@ impl Engine {
             let shared = reuse.filter(|found| self.running.iter().any(|a| a.sequence == found.sequence));
             let granule = self.backend.kv_granule_tokens().max(1);
             // A block that is not full is copied when two go on from it.
-            let n_shared = shared.map_or(0, |found| found.n_tokens / granule * granule);
+            let n_shared = match shared {
+                Some(found) if !self.backend.forks_copy() => found.n_tokens / granule * granule,
+                _ => 0,
+            };
             let needed = self.kv_bytes_of(n_tokens) - self.kv_bytes_of(n_shared);
             if self.config.kv_limit_bytes.is_some_and(|limit| self.promised_bytes + needed > limit) {
                 return;
@@ -90,12 +93,17 @@ impl Engine {
 
     /// Counts again what those under way may come to need.
     pub(super) fn count_promises(&mut self) {
+        self.may_admit = true;
+        if self.backend.forks_copy() {
+            // In the end each has all of it for itself.
+            self.promised_bytes = self.running.iter().map(|answer| self.kv_bytes_of(answer.max_held())).sum();
+            return;
+        }
         let sequences: Vec<_> = self.running.iter().map(|answer| answer.sequence).collect();
         let more = |answer: &Answer| {
-            self.kv_bytes_of(answer.max_held()).saturating_sub(self.kv_bytes_of(answer.held().len()))
+            self.kv_bytes_of(answer.max_held()).saturating_sub(self.kv_bytes_of(answer.n_launched()))
         };
         let growth: u64 = self.running.iter().map(more).sum();
-        self.may_admit = true;
         self.promised_bytes = self.backend.kv_bytes_of(&sequences).saturating_add(growth);
     }
 
@@ -103,8 +111,11 @@ impl Engine {
     pub(super) fn make_room_for(&mut self, shares: &[Share]) {
         let Some(limit) = self.config.kv_limit_bytes else { return };
         let more = |share: &Share| {
-            let held = self.running[share.place].n_launched();
-            self.kv_bytes_of(held + share.n_prompt.max(1)) - self.kv_bytes_of(held)
+            let answer = &self.running[share.place];
+            let held = answer.n_launched();
+            let is_copied = self.backend.forks_copy() && answer.has_only_what_was_cached();
+            let there = if is_copied { 0 } else { self.kv_bytes_of(held) };
+            self.kv_bytes_of(held + share.n_prompt.max(1)) - there
         };
         let more: u64 = shares.iter().map(more).sum();
         while self.backend.kv_bytes().saturating_add(more) > limit {

@@ -5,10 +5,11 @@
 
 use super::answer::Answer;
 use super::engine::Engine;
-use super::stepping::{Given, Share};
+use super::stepping::{Given, Share, StepFacts};
 use crate::backend::{BackendError, SequenceId, Ticket};
 use crate::drawing::DrawChunk;
 use crate::generator::ReportSink;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A step whose tokens nobody has read.
@@ -34,39 +35,48 @@ impl Engine {
 
     /// Launches a step, and reads the one before it.
     pub(super) fn step_ahead(&mut self, report: ReportSink<'_>) {
-        let mut before = self.in_flight.take();
+        self.forget_unwanted();
         // One inside prompts is waited for by its keys and values, which the next one would change.
-        if let Some(unread) = before.take_if(|before| !before.draws()) {
-            self.land(unread, report);
+        if self.in_flight.front().is_some_and(|before| !before.draws()) {
+            self.land(report);
         }
+        let is_under_way = !self.in_flight.is_empty();
         if self.can_step_ahead() {
-            self.in_flight = self.launch_ahead(report);
+            self.launch_ahead(report);
         }
-        if let Some(unread) = before {
-            self.land(unread, report);
-            if let Some(next) = &mut self.in_flight {
-                next.began = Instant::now();
-            }
+        if is_under_way {
+            self.land(report);
         }
-        let is_running = |sequence| self.running.iter().any(|answer| answer.sequence == sequence);
-        if self.in_flight.as_ref().is_some_and(|next| !next.shares.iter().any(|(id, _)| is_running(*id))) {
-            self.forget_flight();
+        self.forget_unwanted();
+    }
+
+    /// Forgets steps whose tokens nobody is there for.
+    fn forget_unwanted(&mut self) {
+        let running = &self.running;
+        let is_running = |sequence| running.iter().any(|answer| answer.sequence == sequence);
+        let is_wanted = |step: &InFlight| step.shares.iter().any(|(sequence, _)| is_running(*sequence));
+        let (wanted, unwanted): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.in_flight).into_iter().partition(is_wanted);
+        self.in_flight = wanted;
+        self.forget(unwanted);
+    }
+
+    /// Nobody wants the tokens of the steps under way.
+    pub(super) fn forget_flights(&mut self) {
+        let unwanted = std::mem::take(&mut self.in_flight);
+        self.forget(unwanted);
+    }
+
+    fn forget(&mut self, steps: impl IntoIterator<Item = InFlight>) {
+        if let Some(drawing) = self.backend.drawing() {
+            steps.into_iter().for_each(|step| drawing.forget(step.ticket));
         }
     }
 
-    /// Nobody wants the tokens of the step under way.
-    pub(super) fn forget_flight(&mut self) {
-        if let Some(unwanted) = self.in_flight.take()
-            && let Some(drawing) = self.backend.drawing()
-        {
-            drawing.forget(unwanted.ticket);
-        }
-    }
-
-    fn launch_ahead(&mut self, report: ReportSink<'_>) -> Option<InFlight> {
+    fn launch_ahead(&mut self, report: ReportSink<'_>) {
         let shares = self.shares();
         if shares.is_empty() {
-            return None;
+            return;
         }
         self.make_room_for(&shares);
         let began = Instant::now();
@@ -77,12 +87,12 @@ impl Engine {
                     answer.launched(share.n_prompt);
                     (answer.sequence, share)
                 });
-                Some(InFlight { ticket, began, shares: shares.collect() })
+                let shares = shares.collect();
+                self.in_flight.push_back(InFlight { ticket, began, shares });
             }
             Err(error) => {
                 let ends = self.ends_of(error, &shares);
                 self.end_all(ends, report);
-                None
             }
         }
     }
@@ -98,21 +108,29 @@ impl Engine {
         drawing.launch_drawing(&chunks)
     }
 
-    /// Reads the tokens of a step, for those who are still there.
-    fn land(&mut self, step: InFlight, report: ReportSink<'_>) {
+    /// Reads the tokens of the step that was launched first, for those who are still there.
+    fn land(&mut self, report: ReportSink<'_>) {
+        let Some(InFlight { ticket, began, shares: all }) = self.in_flight.pop_front() else { return };
         let drawing = self.backend.drawing().expect("it has launched the step");
-        let drawn = drawing.collect_drawn(step.ticket);
-        let shares: Vec<Share> = step
-            .shares
-            .into_iter()
-            .filter_map(|(sequence, share)| {
-                let place = self.running.iter().position(|answer| answer.sequence == sequence)?;
-                Some(Share { place, ..share })
-            })
-            .collect();
+        let drawn = drawing.collect_drawn(ticket);
+        let landed = Instant::now();
+        // The device has begun the next one now, and not when it was launched.
+        if let Some(next) = self.in_flight.front_mut() {
+            next.began = landed;
+        }
+        let still_there = |(sequence, share): &(SequenceId, Share)| {
+            let place = self.running.iter().position(|answer| answer.sequence == *sequence)?;
+            Some(Share { place, ..*share })
+        };
+        let shares: Vec<Share> = all.iter().filter_map(still_there).collect();
         let ends = match drawn {
-            Ok(drawn) => self.hand_out(&shares, Given::Drawn(&drawn), step.began, report),
-            Err(error) => self.ends_of(error, &shares),
+            Ok(drawn) => {
+                let step = StepFacts::of(all.iter().map(|(_, share)| share), landed - began);
+                self.count(step);
+                self.hand_out(&shares, Given::Drawn(&drawn), step, report)
+            }
+            // The step is gone, and with it a token of everybody.
+            Err(error) => shares.iter().map(|share| (share.place, Err(error.clone().into()))).collect(),
         };
         self.end_all(ends, report);
     }

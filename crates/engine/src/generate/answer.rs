@@ -129,6 +129,11 @@ impl Answer {
         self.n_launched
     }
 
+    /// Whether nothing was computed for it yet.
+    pub(super) fn has_only_what_was_cached(&self) -> bool {
+        self.n_launched == self.n_cached
+    }
+
     /// Its prompt shares a step with others.
     pub(super) fn read_in_company(&mut self) {
         self.is_read_in_company = true;

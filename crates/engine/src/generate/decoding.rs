@@ -32,8 +32,8 @@ pub(super) struct Limits {
 pub(super) enum Source<'a> {
     /// It is to be picked from these.
     Logits(&'a [f32]),
-    /// The device has drawn it, as [`Decoding::draw`] said.
-    Drawn(u32),
+    /// The device has drawn it, as [`Decoding::draw`] said; `None` where a logit was not finite.
+    Drawn(Option<u32>),
 }
 
 /// What comes after a step.
@@ -150,9 +150,9 @@ impl Decoding {
         let (id, is_forced) = match (self.forced.pop_front(), source) {
             (Some(id), _) => (id, true),
             (None, Source::Logits(logits)) => (self.sampler.pick(logits)?, false),
-            (None, Source::Drawn(id)) => {
+            (None, Source::Drawn(drawn)) => {
                 self.sampler.drawn();
-                (id, false)
+                (drawn.ok_or(BadLogit::Unknown)?, false)
             }
         };
         self.sampler.accept(id);

@@ -1,8 +1,7 @@
 //! Answers many requests at once over any backend: continuous batching with chunked prefill.
 //!
 //! A step feeds one token of every answer that is being written, and a bounded number of prompt tokens of those that
-//! are still being read. Requests join and leave between any two steps. A backend computes each row of a step by
-//! itself, so that an answer does not depend on its company.
+//! are still being read. Requests join and leave between any two steps.
 
 use super::admission::Waiting;
 use super::ahead::InFlight;
@@ -69,8 +68,8 @@ pub struct Engine {
     /// Whether one of those that wait may fit now.
     pub(super) may_admit: bool,
     pub(super) logits: Logits,
-    /// A step that was launched before anyone has read the one before it.
-    pub(super) in_flight: Option<InFlight>,
+    /// Steps that nobody has read, in the order in which they were launched: two at most.
+    pub(super) in_flight: VecDeque<InFlight>,
     pub(super) counters: Counters,
     /// Where what is kept survives a restart.
     pub(super) disk: Option<Disk>,
@@ -129,7 +128,7 @@ impl Engine {
             promised_bytes: 0,
             may_admit: false,
             logits: Logits::default(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             counters: Counters::default(),
             disk: None,
         })
@@ -149,7 +148,10 @@ impl Engine {
         self.backend.close(sequence);
         computed?;
         match self.logits.values.iter().position(|logit| !logit.is_finite()) {
-            Some(token) => Err(nonsense(BadLogit { token, value: self.logits.values[token] }, begun)),
+            Some(token) => {
+                let value = self.logits.values[token];
+                Err(nonsense(BadLogit::Of { token, value }, begun.elapsed()))
+            }
             None => Ok(()),
         }
     }
@@ -273,7 +275,7 @@ impl Generator for Engine {
         let step = catch_unwind(AssertUnwindSafe(|| self.try_step(report)));
         if let Err(panic) = step {
             // Whoever catches it may go on with this engine, but not with what was under way.
-            self.forget_flight();
+            self.forget_flights();
             for answer in std::mem::take(&mut self.running) {
                 self.backend.close(answer.sequence);
             }

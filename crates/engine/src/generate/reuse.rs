@@ -1,5 +1,6 @@
 //! Not computing twice what was computed once.
 
+use super::answer::Answer;
 use super::engine::Engine;
 use super::prefix_cache::{Match, shared_len};
 use crate::EngineError;
@@ -98,7 +99,7 @@ impl Engine {
 
     /// Bytes that answers under way do not account for.
     pub(super) fn kept_bytes(&self) -> u64 {
-        let held: usize = self.running.iter().map(|answer| answer.held().len()).sum();
+        let held: usize = self.running.iter().map(Answer::n_launched).sum();
         let of_running = (held as u64).saturating_mul(self.backend.kv_bytes_per_token());
         self.backend.kv_bytes().saturating_sub(of_running)
     }

@@ -8,13 +8,25 @@ use crate::drawing::Draw;
 use boca_core::Sampling;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// A logit that is not a number, or is infinite: the device computed nonsense.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct BadLogit {
-    pub(super) token: usize,
-    pub(super) value: f32,
+pub(super) enum BadLogit {
+    /// This one.
+    Of { token: usize, value: f32 },
+    /// The device, which drew from them, does not say which.
+    Unknown,
+}
+
+impl fmt::Display for BadLogit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of { token, value } => write!(f, "the logit of token {token} is {value}"),
+            Self::Unknown => f.write_str("a logit is not finite"),
+        }
+    }
 }
 
 /// How many of the most likely candidates are sorted at first, for top-p; each further try takes eight times more.
@@ -82,13 +94,13 @@ impl Sampler {
     /// Picks a token.
     pub(super) fn pick(&mut self, logits: &[f32]) -> Result<u32, BadLogit> {
         if let Some(token) = logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(BadLogit { token, value: logits[token] });
+            return Err(BadLogit::Of { token, value: logits[token] });
         }
         self.logits.clear();
         self.logits.extend_from_slice(logits);
         self.penalise();
         let best = self.most_likely();
-        if self.is_greedy() {
+        if self.rules(0.0).is_greedy() {
             return Ok(best);
         }
         self.weigh(self.logits[best as usize]);
@@ -99,8 +111,10 @@ impl Sampler {
         Ok(self.draw_here().unwrap_or(best))
     }
 
-    fn is_greedy(&self) -> bool {
-        self.sampling.temperature <= 0.0 || self.sampling.top_k == 1
+    /// The rules, for this number.
+    fn rules(&self, unit: f64) -> Draw {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
+        Draw { temperature, top_k, top_p, min_p, unit }
     }
 
     /// Whether temperature, top-k, top-p and min-p are all that there is.
@@ -115,17 +129,7 @@ impl Sampler {
 
     /// How a device draws the token that [`Sampler::pick`] would pick after `n_more` others.
     pub(super) fn draw(&self, n_more: usize) -> Draw {
-        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        if self.is_greedy() {
-            return Self::any_draw();
-        }
-        Draw {
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            unit: Random::unit_at(self.seed, self.n_drawn + n_more as u64),
-        }
+        self.rules(Random::unit_at(self.seed, self.n_drawn + n_more as u64))
     }
 
     /// The cheapest one: the most likely token.
@@ -190,11 +194,14 @@ impl Sampler {
 
     fn keep_top_k(&mut self) {
         let k = self.sampling.top_k as usize;
-        if k > 0 && k < self.candidates.len() {
+        if k == 0 || k >= self.logits.len() {
+            return;
+        }
+        if k < self.candidates.len() {
             self.candidates.select_nth_unstable_by(k - 1, by_weight);
             self.candidates.truncate(k);
-            self.candidates.sort_unstable_by(by_weight);
         }
+        self.candidates.sort_unstable_by(by_weight);
     }
 
     /// Keeps the fewest of the most likely tokens that together reach `top_p`. Sorts only as many as it takes.
@@ -260,7 +267,7 @@ mod tests {
     fn nonsense_is_reported_with_its_place() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let bad = sampler(Sampling::greedy()).pick(&[0.0, value]).unwrap_err();
-            assert_eq!(bad.token, 1);
+            assert_eq!(bad.to_string(), format!("the logit of token 1 is {value}"));
         }
     }
 

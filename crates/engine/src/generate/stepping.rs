@@ -7,7 +7,7 @@ use super::sampler::BadLogit;
 use crate::EngineError;
 use crate::backend::{BackendError, Chunk, Logits, SequenceId};
 use crate::generator::{Report, ReportSink};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One answer's share of a step.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,27 @@ pub(super) struct Share {
     pub(super) n_prompt: usize,
     /// Which of the step's outputs is its next token; `None` inside a prompt.
     pub(super) row: Option<usize>,
+}
+
+/// What a step was, whoever of those that had a share in it is still there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepFacts {
+    n_shares: usize,
+    n_prompt: usize,
+    n_decoding: usize,
+    took: Duration,
+}
+
+impl StepFacts {
+    pub(super) fn of<'a>(shares: impl IntoIterator<Item = &'a Share>, took: Duration) -> Self {
+        let mut facts = Self { n_shares: 0, n_prompt: 0, n_decoding: 0, took };
+        for share in shares {
+            facts.n_shares += 1;
+            facts.n_prompt += share.n_prompt;
+            facts.n_decoding += usize::from(share.n_prompt == 0);
+        }
+        facts
+    }
 }
 
 /// What a step gives, a row for each answer that gets its next token.
@@ -73,41 +94,36 @@ impl Engine {
         self.backend.collect(ticket, &mut self.logits)
     }
 
-    /// Counts a step that was computed, and hands out what it gave.
+    /// Counts a step that was computed.
+    pub(super) fn count(&mut self, step: StepFacts) {
+        self.counters.count_step(step.n_prompt);
+        self.prefill.record(step.n_decoding, step.n_prompt, step.took);
+    }
+
+    /// Hands out what a step gave to those of its shares that are still there.
     pub(super) fn hand_out(
         &mut self,
         shares: &[Share],
         given: Given<'_>,
-        began: Instant,
+        step: StepFacts,
         report: ReportSink<'_>,
     ) -> Vec<(usize, End)> {
-        let n_prompt: usize = shares.iter().map(|share| share.n_prompt).sum();
-        let n_decoding = shares.iter().filter(|share| share.n_prompt == 0).count();
-        self.counters.count_step(n_prompt);
-        self.prefill.record(n_decoding, n_prompt, began.elapsed());
         let mut ends = Vec::new();
         for Share { place, n_prompt, row } in shares.iter().copied() {
             let answer = &mut self.running[place];
-            if n_prompt > 0 && shares.len() > 1 {
+            if n_prompt > 0 && step.n_shares > 1 {
                 answer.read_in_company();
             }
             answer.computed(n_prompt);
             let Some(row) = row else { continue };
-            let failed = |reason| BackendError::Device { after: began.elapsed(), reason };
             let source = match given {
-                Given::Logits(logits) if row < logits.n_rows() => Source::Logits(logits.row(row)),
-                Given::Drawn(drawn) if row < drawn.len() => match drawn[row] {
-                    Some(token) => Source::Drawn(token),
-                    None => {
-                        ends.push((place, Err(failed("a logit is not finite".into()).into())));
-                        continue;
-                    }
-                },
-                _ => {
-                    let error = failed("a step that asked for tokens gave too few".into());
-                    ends.push((place, Err(error.into())));
-                    continue;
-                }
+                Given::Logits(logits) => (row < logits.n_rows()).then(|| Source::Logits(logits.row(row))),
+                Given::Drawn(drawn) => drawn.get(row).copied().map(Source::Drawn),
+            };
+            let Some(source) = source else {
+                let reason = "a step that asked for tokens gave too few".into();
+                ends.push((place, Err(BackendError::Device { after: step.took, reason }.into())));
+                continue;
             };
             self.counters.generated_tokens += 1;
             let id = answer.id.clone();
@@ -115,7 +131,7 @@ impl Engine {
             match answer.decode(source, &mut emit) {
                 Ok(None) => {}
                 Ok(Some(summary)) => ends.push((place, Ok(summary))),
-                Err(bad) => ends.push((place, Err(nonsense(bad, began)))),
+                Err(bad) => ends.push((place, Err(nonsense(bad, step.took)))),
             }
         }
         ends
@@ -134,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// Whom a step that could not be launched or read is the end of.
+    /// Whom a step that could not be computed is the end of.
     pub(super) fn ends_of(&mut self, error: BackendError, shares: &[Share]) -> Vec<(usize, End)> {
         // They try again in the next step.
         if matches!(error, BackendError::OutOfMemory { .. }) && self.make_room() {
@@ -164,7 +180,7 @@ impl Engine {
         self.end_those_that_waited(report);
         self.end_those_that_must(report);
         self.admit(report);
-        if self.can_step_ahead() || self.in_flight.is_some() {
+        if self.can_step_ahead() || !self.in_flight.is_empty() {
             self.step_ahead(report);
         } else {
             self.step_in_turn(report);
@@ -181,8 +197,10 @@ impl Engine {
         let began = Instant::now();
         let ends = match self.compute(&shares) {
             Ok(()) => {
+                let step = StepFacts::of(&shares, began.elapsed());
+                self.count(step);
                 let logits = std::mem::take(&mut self.logits);
-                let ends = self.hand_out(&shares, Given::Logits(&logits), began, report);
+                let ends = self.hand_out(&shares, Given::Logits(&logits), step, report);
                 self.logits = logits;
                 ends
             }
@@ -192,9 +210,6 @@ impl Engine {
     }
 }
 
-pub(super) fn nonsense(bad: BadLogit, step_began: Instant) -> EngineError {
-    EngineError::Backend(BackendError::Device {
-        after: step_began.elapsed(),
-        reason: format!("the logit of token {} is {}", bad.token, bad.value),
-    })
+pub(super) fn nonsense(bad: BadLogit, after: Duration) -> EngineError {
+    EngineError::Backend(BackendError::Device { after, reason: bad.to_string() })
 }

@@ -316,6 +316,10 @@ impl Backend for MlxBackend {
         KV_GRANULE_TOKENS
     }
 
+    fn forks_copy(&self) -> bool {
+        true
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.kv_bytes.get()
     }
@@ -360,6 +364,7 @@ impl Drawing for MlxBackend {
     }
 
     fn launch_drawing(&mut self, chunks: &[DrawChunk<'_>]) -> Result<Ticket, BackendError> {
+        self.watch_thread();
         let tokens = self.fed(chunks)?;
         let plain: Vec<Chunk<'_>> = chunks.iter().map(|chunk| chunk.plain(&[0])).collect();
         let draws: Vec<Draw> = chunks.iter().filter_map(|chunk| chunk.draw).collect();

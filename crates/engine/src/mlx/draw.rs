@@ -1,7 +1,7 @@
 //! Tokens drawn where the logits are.
 //!
-//! The same rules in the same order as the host's sampler, in f32: the same number in `0.0..1.0` draws the same token but
-//! where it falls on the border between two.
+//! The same rules in the same order as the host's sampler, with the same number in `0.0..1.0`, but in f32: the same token is
+//! drawn but where the number falls on the border between two, which sums of a large vocabulary move by some 1e-5.
 
 use super::{Result, int};
 use crate::drawing::Draw;
@@ -29,24 +29,26 @@ pub(super) fn draw(logits: &Array, forbidden: Option<&Array>, draws: &[Draw]) ->
         None => logits,
     };
     let best = argmax_axis(allowed, -1, false)?;
-    if draws.iter().all(is_greedy) {
+    if draws.iter().all(Draw::is_greedy) {
         return Ok(Drawn { tokens: best, sums });
     }
     let column = |of: &dyn Fn(&Draw) -> f32| {
         let numbers: Vec<f32> = draws.iter().map(of).collect();
         Array::from_slice(&numbers, &[int(draws.len()), 1])
     };
+    let flags =
+        |of: &dyn Fn(&Draw) -> bool| column(&|draw| f32::from(u8::from(of(draw)))).as_dtype(Dtype::Bool);
     // A draw without temperature is of no use here: its row takes the most likely token in the end.
-    let temperature = column(&|draw| if is_greedy(draw) { 1.0 } else { draw.temperature });
+    let temperature = column(&|draw| if draw.is_greedy() { 1.0 } else { draw.temperature });
     let highest = allowed.max_axis(-1, true)?;
     let mut weights = exp(allowed.subtract(highest)?.divide(temperature)?)?;
     let n_tokens = weights.dim(-1);
     let ranks = arange::<_, u32>(None, n_tokens, None)?.expand_dims(0)?;
     let mut order = None;
-    if draws.iter().any(is_sorted) {
+    let is_ranked = |draw: &Draw| draw.is_ranked(n_tokens as usize);
+    if draws.iter().any(is_ranked) {
         let by_weight = argsort_axis(weights.negative()?, -1)?;
-        let is_sorted = column(&|draw| f32::from(u8::from(is_sorted(draw)))).as_dtype(Dtype::Bool)?;
-        let ids = select(is_sorted, by_weight, &ranks)?;
+        let ids = select(flags(&is_ranked)?, by_weight, &ranks)?;
         weights = weights.take_along_axis(&ids, -1)?;
         order = Some(ids);
         let all = n_tokens as f32;
@@ -54,32 +56,31 @@ pub(super) fn draw(logits: &Array, forbidden: Option<&Array>, draws: &[Draw]) ->
         weights = weights.multiply(ranks.as_dtype(Dtype::Float32)?.lt(most)?)?;
         // Those before it are less likely than asked; the first of them is kept in any case.
         let share = column(&|draw| if draw.top_p < 1.0 { draw.top_p.max(f32::MIN_POSITIVE) } else { 2.0 });
-        let before = weights.cumsum(-1, false, false)?;
-        weights = weights.multiply(before.lt(weights.sum_axis(-1, true)?.multiply(share)?)?)?;
+        let sum = weights.cumsum(-1, false, true)?;
+        let before = sum.subtract(&weights)?;
+        weights = weights.multiply(before.lt(last_of(&sum)?.multiply(share)?)?)?;
     }
     let least = column(&|draw| draw.min_p);
     weights = weights.multiply(weights.ge(least)?)?;
     let sum = weights.cumsum(-1, false, true)?;
     let unit = column(&|draw| ((draw.unit * UNITS).floor() / UNITS) as f32);
-    let target = sum.try_index((.., -1..))?.multiply(unit)?;
-    // The first whose sum is above the target.
-    let place = argmax_axis(sum.gt(target)?, -1, true)?;
+    let target = last_of(&sum)?.multiply(unit)?;
+    // The first whose sum is above the target. A graphics processor adds in another order at each place, so that the sum may
+    // rise where nothing is added: what has no weight is left out in so many words.
+    let is_above = sum.gt(target)?.logical_and(weights.gt(Array::from_f32(0.0))?)?;
+    let place = argmax_axis(&is_above, -1, true)?;
     let drawn = match order {
         Some(ids) => ids.take_along_axis(&place, -1)?,
         None => place,
     };
-    let is_greedy = column(&|draw| f32::from(u8::from(is_greedy(draw)))).as_dtype(Dtype::Bool)?;
-    let tokens = select(is_greedy.squeeze_axes(&[-1])?, best, drawn.squeeze_axes(&[-1])?)?;
+    let is_drawn = is_above.any_axis(-1, true)?.logical_and(flags(&|draw| !draw.is_greedy())?)?;
+    let tokens = select(is_drawn.squeeze_axes(&[-1])?, drawn.squeeze_axes(&[-1])?, best)?;
     Ok(Drawn { tokens: tokens.as_dtype(Dtype::Uint32)?, sums })
 }
 
-fn is_greedy(draw: &Draw) -> bool {
-    draw.temperature <= 0.0 || draw.top_k == 1
-}
-
-/// Whether tokens are counted from the most likely one on.
-fn is_sorted(draw: &Draw) -> bool {
-    draw.top_k > 0 || draw.top_p < 1.0
+/// `[n_rows, 1]`
+fn last_of(sums: &Array) -> Result<Array> {
+    sums.try_index((.., -1..))
 }
 
 /// What is added to every row of logits so that these ids are never drawn.

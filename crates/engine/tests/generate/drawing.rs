@@ -1,8 +1,9 @@
 //! A backend that draws tokens itself, made of the one for processors: tokens follow from the host's rules, in f64.
 
+use crate::draw_rule::draw_of;
 use boca_engine::backend::{Backend, BackendError, Chunk, KvImage, Logits, SequenceId, Ticket};
 use boca_engine::cpu::CpuBackend;
-use boca_engine::drawing::{Draw, DrawChunk, Drawing};
+use boca_engine::drawing::{DrawChunk, Drawing};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,8 +21,14 @@ pub(crate) enum Asked {
 pub(crate) struct Diary {
     pub(crate) asked: Vec<Asked>,
     pub(crate) n_open: usize,
+    /// Steps that were launched, and neither collected nor forgotten.
+    pub(crate) n_unread: usize,
     /// The step with this number fails when it is collected.
     pub(crate) fails: Option<u64>,
+    /// The next launch fails like this.
+    pub(crate) refuses: Option<BackendError>,
+    /// The step with this number panics when it is collected.
+    pub(crate) panics: Option<u64>,
 }
 
 pub(crate) struct DrawingBackend {
@@ -63,41 +70,6 @@ impl DrawingBackend {
         let mut logits = Logits::default();
         self.inner.collect(ticket, &mut logits)?;
         Ok(logits)
-    }
-
-    fn draw(&self, logits: &[f32], draw: Draw) -> u32 {
-        let mut logits: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
-        for id in &self.forbidden {
-            logits[*id as usize] = f64::NEG_INFINITY;
-        }
-        let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best });
-        if draw.temperature == 0.0 || draw.top_k == 1 {
-            return best as u32;
-        }
-        let weight = |logit: f64| ((logit - logits[best]) / f64::from(draw.temperature)).exp();
-        let mut kept: Vec<(usize, f64)> = logits.iter().map(|logit| weight(*logit)).enumerate().collect();
-        if draw.top_k > 0 || draw.top_p < 1.0 {
-            kept.sort_by(|a, b| b.1.total_cmp(&a.1));
-        }
-        if draw.top_k > 0 {
-            kept.truncate(draw.top_k as usize);
-        }
-        if draw.top_p < 1.0 {
-            let most = f64::from(draw.top_p) * kept.iter().map(|(_, weight)| weight).sum::<f64>();
-            let before = kept.iter().scan(0.0, |sum, (_, weight)| {
-                *sum += weight;
-                Some(*sum - weight)
-            });
-            let n = before.take_while(|before| *before < most).count();
-            kept.truncate(n.max(1));
-        }
-        kept.retain(|(_, weight)| *weight >= f64::from(draw.min_p));
-        let mut left = draw.unit * kept.iter().map(|(_, weight)| weight).sum::<f64>();
-        let place = kept.iter().position(|(_, weight)| {
-            left -= weight;
-            left < 0.0
-        });
-        kept[place.unwrap_or(kept.len() - 1)].0 as u32
     }
 }
 
@@ -147,8 +119,17 @@ impl Backend for DrawingBackend {
         self.inner.kv_bytes_per_token()
     }
 
+    fn kv_granule_tokens(&self) -> usize {
+        self.inner.kv_granule_tokens()
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.inner.kv_bytes()
+    }
+
+    fn kv_bytes_of(&self, sequences: &[SequenceId]) -> u64 {
+        let inner: Vec<SequenceId> = sequences.iter().map(|id| self.inner_ids[id]).collect();
+        self.inner.kv_bytes_of(&inner)
     }
 
     fn export(&self, sequence: SequenceId) -> Option<Box<dyn KvImage>> {
@@ -163,6 +144,9 @@ impl Drawing for DrawingBackend {
     }
 
     fn launch_drawing(&mut self, chunks: &[DrawChunk<'_>]) -> Result<Ticket, BackendError> {
+        if let Some(error) = self.diary.borrow_mut().refuses.take() {
+            return Err(error);
+        }
         self.n_steps += 1;
         self.diary.borrow_mut().asked.push(Asked::Launch(self.n_steps));
         let unread = std::mem::take(&mut self.unread);
@@ -174,18 +158,21 @@ impl Drawing for DrawingBackend {
         let drawing = chunks.iter().filter_map(|chunk| Some((chunk.sequence, chunk.draw?)));
         let mut tokens = Vec::new();
         for (row, (sequence, draw)) in drawing.enumerate() {
-            let token = self.draw(logits.row(row), draw);
+            let token = draw_of(logits.row(row), &self.forbidden, draw);
             self.unread.insert(sequence, token);
             tokens.push(Some(token));
         }
         self.drawn.insert(self.n_steps, tokens);
+        self.diary.borrow_mut().n_unread = self.drawn.len();
         Ok(Ticket(self.n_steps))
     }
 
     fn collect_drawn(&mut self, ticket: Ticket) -> Result<Vec<Option<u32>>, BackendError> {
         let mut diary = self.diary.borrow_mut();
         diary.asked.push(Asked::Collect(ticket.0));
+        assert_ne!(diary.panics, Some(ticket.0), "in the device");
         let drawn = self.drawn.remove(&ticket.0).expect("it was launched");
+        diary.n_unread = self.drawn.len();
         if diary.fails == Some(ticket.0) {
             return Err(BackendError::Device { after: std::time::Duration::ZERO, reason: "gone".into() });
         }
@@ -195,6 +182,7 @@ impl Drawing for DrawingBackend {
     fn forget(&mut self, ticket: Ticket) {
         self.diary.borrow_mut().asked.push(Asked::Forget(ticket.0));
         self.drawn.remove(&ticket.0).expect("it was launched");
+        self.diary.borrow_mut().n_unread = self.drawn.len();
     }
 
     fn cut(&mut self, sequence: SequenceId, n_tokens: usize) {

@@ -6,6 +6,8 @@ mod ahead;
 mod batching;
 mod continuing;
 mod demo;
+#[path = "../rules/draw.rs"]
+mod draw_rule;
 mod drawing;
 mod echo;
 mod loops;

@@ -19,7 +19,12 @@ mod adapters;
 mod agreement;
 mod cpu;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
+#[path = "../rules/draw.rs"]
+mod draw_rule;
+#[cfg(any(target_os = "macos", feature = "mlx"))]
 mod mlx;
+#[cfg(any(target_os = "macos", feature = "mlx"))]
+mod mlx_drawing;
 mod reference;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 mod serving;

@@ -39,7 +39,9 @@ fn engine(disk: Option<&Path>) -> Box<dyn Generator> {
 
 fn asking(n: usize) -> GenerateRequest {
     let messages = vec![ChatMessage::user(QUESTIONS[n])];
-    GenerateRequest::new(format!("r{n}").parse().unwrap(), messages, 40, Duration::from_secs(300))
+    let id = format!("r{n}").parse().unwrap();
+    let sampling = SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() };
+    GenerateRequest { sampling, ..GenerateRequest::new(id, messages, 40, Duration::from_secs(300)) }
 }
 
 /// Texts and ends of requests that are all under way at once.
