@@ -85,6 +85,7 @@ fn steps_launched_ahead_give_the_recorded_tokens_also_in_changing_company() {
     for reference in references() {
         let mut backend = backend(&reference);
         let (one, other, third) = (open(&mut backend), open(&mut backend), open(&mut backend));
+        let known = [reference.greedy[1]];
         let chunk = |sequence, feed| DrawChunk { sequence, feed, draw: Some(GREEDY) };
         let prompt = Feed::Tokens(&reference.prompt);
         let n = reference.greedy.len();
@@ -92,8 +93,7 @@ fn steps_launched_ahead_give_the_recorded_tokens_also_in_changing_company() {
         let mut before = backend.launch_drawing(&[chunk(one, prompt)]).unwrap();
         for step in 1..n {
             // Another one joins, is fed a known token for once, leaves; a third one's prompt is read in parts.
-            let known = [reference.greedy[1]];
-            let inside = Feed::Tokens(&reference.prompt[4 * step..4 * step + 4]);
+            let inside = Feed::Tokens(&reference.prompt[step..step + 2]);
             let more = match step {
                 2 => vec![chunk(other, prompt), chunk(one, Feed::Drawn)],
                 3 => vec![chunk(one, Feed::Drawn), chunk(other, Feed::Drawn)],
