@@ -57,24 +57,24 @@ archive() {
     mv "$2/lib/libmlxc.a.new" "$2/lib/libmlxc.a"
 }
 
-# make_bindings SOURCES WORK HEADER [CLANG OPTION...]: HEADER comes before mlx-c's.
+# make_bindings SOURCES WORK [CLANG OPTION...]
 make_bindings() {
-    local sources=$1 work=$2 before=$3 tools header
-    shift 3
-    tools=$PWD/target/mlx-linux/tools
+    local sources=$1 work=$2 tools header
+    shift 2
+    tools=$PWD/target/mlx-tools
     if [ ! -x "$tools/bin/bindgen" ]; then
         cargo install --quiet --locked --root "$tools" --version "$bindgen_version" bindgen-cli
     fi
-    [ -d "$tools/libclang" ] || get_package "libclang==$libclang_version" "$tools/libclang" --no-deps
+    # On a Mac bindgen finds Xcode's libclang by itself.
+    if [ "$(uname -s)" = Linux ]; then
+        [ -d "$tools/libclang" ] || get_package "libclang==$libclang_version" "$tools/libclang" --no-deps
+        local -x LIBCLANG_PATH=$tools/libclang/clang/native
+    fi
     mkdir -p "$work/rust"
-    {
-        echo "#include \"$before\""
-        for header in "$sources"/mlx/c/*.h; do
-            echo "#include \"$header\""
-        done
-    } > "$work/all.h"
-    # libclang comes without the compiler's own headers.
-    LIBCLANG_PATH=$tools/libclang/clang/native "$tools/bin/bindgen" "$work/all.h" --output "$work/rust/bindings.rs" \
-        --rust-target 1.73 --blocklist-function malloc --blocklist-function realloc \
-        -- -I"$sources" -I"$(${CC:-cc} -print-file-name=include)" "$@"
+    for header in "$sources"/mlx/c/*.h; do
+        echo "#include \"$header\""
+    done > "$work/all.h"
+    "$tools/bin/bindgen" "$work/all.h" --output "$work/rust/bindings.rs.new" \
+        --rust-target 1.73 --blocklist-function malloc --blocklist-function realloc -- -I"$sources" "$@"
+    mv "$work/rust/bindings.rs.new" "$work/rust/bindings.rs"
 }

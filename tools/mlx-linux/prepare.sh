@@ -53,7 +53,8 @@ fi
     fi
 
     step 'its Rust declarations'
-    make_bindings "$sources" "$work" "$here/halves.h"
+    # libclang comes without the compiler's own headers.
+    make_bindings "$sources" "$work" -include "$here/halves.h" -I"$(${CC:-cc} -print-file-name=include)"
 } >&2
 
 cat > "$config.new" <<TOML
