@@ -32,7 +32,7 @@ struct Layer {
 
 #[derive(Debug)]
 enum FeedForward {
-    Dense(Mlp),
+    Dense(Box<Mlp>),
     Mixture(Box<Mixture>),
 }
 
@@ -149,7 +149,7 @@ impl Layer {
             attention: Attention::new(uploader, config, &weights.self_attn)?,
             post_attention_norm: uploader.vector(&weights.post_attention_layernorm)?,
             feed_forward: match &weights.mlp {
-                MlpWeights::Dense(mlp) => FeedForward::Dense(Mlp::new(uploader, shared, mlp)?),
+                MlpWeights::Dense(mlp) => FeedForward::Dense(Box::new(Mlp::new(uploader, shared, mlp)?)),
                 MlpWeights::Moe(moe) => {
                     FeedForward::Mixture(Box::new(Mixture::new(uploader, shared, config, moe)?))
                 }
