@@ -80,6 +80,12 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
         let path = named.path.display();
         warnings.push(format!("{}: `model.path` is not a directory: {path}", named.origin));
     }
+    if let Some(path) = &loaded.settings.engine.adapter
+        && !path.is_dir()
+    {
+        let origin = loaded.origins.get("engine.adapter").unwrap_or(&Origin::Default);
+        warnings.push(format!("{origin}: `engine.adapter` is not a directory: {}", path.display()));
+    }
     for provider in &loaded.settings.providers {
         let endpoint = &provider.settings.endpoint;
         if endpoint.is_local && endpoint.unix_socket.is_none() && !is_here(&endpoint.base_url) {

@@ -97,4 +97,9 @@ fn a_model_path_that_leads_nowhere_is_a_warning() {
         warning.starts_with("warning: ") && warning.contains("`model.path` is not a directory"),
         "{warning}"
     );
+    home.write_config("[engine]\nadapter = \"adapters/mine\"\n");
+    let output = home.run(&["config", "check"]);
+    assert_eq!(output.status.code(), Some(0));
+    let warning = stderr(&output);
+    assert!(warning.contains(":2: `engine.adapter` is not a directory: /"), "{warning}");
 }

@@ -5,6 +5,7 @@
     reason = "helpers of tests may fail and speak as tests do"
 )]
 
+mod adapters;
 mod architecture;
 mod batch;
 mod cancelling;

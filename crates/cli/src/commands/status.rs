@@ -363,6 +363,19 @@ mod tests {
     }
 
     #[test]
+    fn an_adapter_is_named() {
+        let adapter = AdapterInfo {
+            name: "poet".into(),
+            source: "/tunes/poet".into(),
+            kind: "lora".into(),
+            rank: Some(8),
+        };
+        assert_eq!(adapter_line(&adapter), "adapter /tunes/poet (lora, rank 8)");
+        let full = AdapterInfo { kind: "full".into(), rank: None, ..adapter };
+        assert_eq!(adapter_line(&full), "adapter /tunes/poet (full)");
+    }
+
+    #[test]
     fn a_daemon_in_trouble() {
         let mut status = running();
         status.model = ModelStatus {

@@ -3,6 +3,7 @@
 // Helpers outside of test functions may unwrap as the tests themselves do.
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod damaged;
 mod full_size;
 mod layouts;

@@ -40,15 +40,24 @@ pub(crate) struct Tensor {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A copy of a reference checkpoint.
+/// A copy of a reference checkpoint or adapter.
 pub(crate) struct Copied {
     directory: TempDir,
 }
 
 impl Copied {
     pub(crate) fn of(shape: &str) -> Self {
+        Self::of_directory(&data().join(shape))
+    }
+
+    /// A copy of a reference adapter.
+    pub(crate) fn of_adapter(name: &str) -> Self {
+        Self::of_directory(&data().with_file_name("data-adapters").join(name))
+    }
+
+    fn of_directory(from: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(data().join(shape)).unwrap() {
+        for entry in fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
         }
@@ -87,7 +96,11 @@ impl Copied {
 
     /// Rewrites `model.safetensors`.
     pub(crate) fn edit_tensors(&self, edit: impl FnOnce(&mut BTreeMap<String, Tensor>)) {
-        let path = self.file("model.safetensors");
+        self.edit_tensors_of("model.safetensors", edit);
+    }
+
+    pub(crate) fn edit_tensors_of(&self, file: &str, edit: impl FnOnce(&mut BTreeMap<String, Tensor>)) {
+        let path = self.file(file);
         let file = fs::read(&path).unwrap();
         let mut tensors: BTreeMap<String, Tensor> = SafeTensors::deserialize(&file)
             .unwrap()

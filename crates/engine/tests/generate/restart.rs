@@ -4,6 +4,7 @@ use crate::echo::{Seen, Told, asking, echo_that_keeps};
 use boca_core::{ChatMessage, GenerateRequest, GenerationEvent, Usage};
 use boca_engine::generate::{Engine, EngineOptions, PrefixCacheDisk, load};
 use boca_engine::{CancelToken, Generator, ModelSource};
+use safetensors::tensor::{Dtype, TensorView};
 use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -186,4 +187,50 @@ fn the_demo_model_gives_the_same_logits_after_a_restart() {
     let (restored, usage) = ask(after.as_mut(), &next);
     assert_eq!(restored, fresh, "events with all their log-probabilities");
     assert!(usage.cached_tokens > 20, "{usage:?}");
+}
+
+/// A small adapter for the demo model.
+fn write_adapter(directory: &Path, scale: f32) {
+    std::fs::create_dir_all(directory).unwrap();
+    let config = format!(
+        "{{\"num_layers\": 1, \"lora_parameters\": {{\"rank\": 1, \"scale\": {scale}, \"keys\": [\"self_attn.o_proj\"]}}}}"
+    );
+    std::fs::write(directory.join("adapter_config.json"), config).unwrap();
+    let bytes: Vec<u8> = (0..256).flat_map(|i| (0.02 * (i % 7) as f32).to_le_bytes()).collect();
+    let view = |shape: [usize; 2]| TensorView::new(Dtype::F32, shape.to_vec(), &bytes).unwrap();
+    let path = "model.layers.3.self_attn.o_proj";
+    let tensors = [(format!("{path}.lora_a"), view([256, 1])), (format!("{path}.lora_b"), view([1, 256]))];
+    let bytes = safetensors::serialize(tensors, None).unwrap();
+    std::fs::write(directory.join("adapters.safetensors"), bytes).unwrap();
+}
+
+#[test]
+fn what_was_kept_with_an_adapter_is_for_that_adapter_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
+    write_adapter(&one, 1.0);
+    write_adapter(&other, 2.0);
+    let model = |adapter: Option<&PathBuf>| {
+        let options = EngineOptions {
+            threads: Some(2),
+            adapter: adapter.cloned(),
+            prefix_cache_disk: Some(place(directory.path(), 1 << 30)),
+            ..EngineOptions::default()
+        };
+        let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo-model");
+        load(&ModelSource::Directory(demo), &options, &mut |_| {}).unwrap()
+    };
+    let question = asking("a", "What can you do? Tell me in two sentences.", 4);
+    let cached = |adapter: Option<&PathBuf>| run(model(adapter).as_mut(), &question).cached_tokens;
+    assert_eq!(cached(Some(&one)), 0);
+    assert!(cached(Some(&one)) > 10);
+    // Whoever finds files of another model removes them, so each begins anew.
+    assert_eq!(cached(Some(&other)), 0);
+    assert!(cached(Some(&other)) > 10);
+    assert_eq!(cached(None), 0);
+    assert!(cached(None) > 10);
+    assert_eq!(cached(Some(&one)), 0);
+    let info = model(Some(&other)).info().clone();
+    assert_eq!(info.name, "demo-model+other");
+    assert_eq!(info.adapter.unwrap().rank, Some(1));
 }

@@ -243,7 +243,7 @@ mod tests {
             ("lora_parameters.rank", json!(0), format!("{rank} 0")),
             ("lora_parameters.rank", json!(1_000_000), format!("{rank} 1000000")),
             ("lora_parameters.rank", json!("8"), format!("{rank} \"8\"")),
-            ("lora_parameters.scale", json!(1e300), format!("{scale} 1e300")),
+            ("lora_parameters.scale", json!(1e300), format!("{scale} 1e+300")),
             ("lora_parameters.scale", json!("20"), format!("{scale} \"20\"")),
             ("lora_parameters.scale", Value::Null, format!("{scale} no such field")),
             (

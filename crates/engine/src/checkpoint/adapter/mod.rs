@@ -44,7 +44,9 @@ impl Adapter {
         let config = AdapterConfig::of(Fields { file: &file, prefix: "", object: &object }, n_layers)?;
         let bytes = files.map(TENSORS)?.ok_or_else(|| files.missing(TENSORS, "the adapter's tensors"))?;
         let file = files.shown_path(TENSORS);
-        let entries = read_header(&file, &bytes)?;
+        let mut entries = read_header(&file, &bytes)?;
+        // What is wrong first is then the same, in whichever order they were written.
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
         if entries.is_empty() {
             return Err(CheckpointError::Damaged {
                 file,
