@@ -220,14 +220,15 @@ fn a_deadline_that_passes_while_a_step_is_under_way_keeps_the_text_so_far() {
     let (mut engine, diary) = engine(true, 256, 0);
     let mut told = Told::default();
     let hasty = GenerateRequest {
-        time_left: Duration::from_millis(700),
+        time_left: Duration::from_secs(3),
         ..asking("r", "Which model is this, and how large is it? Tell me what it needs.", 300)
     };
     told.begin(&mut engine, &hasty);
     for _ in 0..6 {
         told.step(&mut engine);
     }
-    std::thread::sleep(Duration::from_millis(700));
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    assert!(never.recv_timeout(Duration::from_secs(3)).is_err());
     told.run(&mut engine);
     assert_eq!(told.reason("r"), Some(FinishReason::Deadline));
     assert!(!told.texts["r"].is_empty());
