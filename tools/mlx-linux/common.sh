@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What preparing MLX has in common for Linux and for macOS.
 
+mlx_version=0.32.2 # The one that mlx-c, as mlx-sys carries it, names.
 bindgen_version=0.72.1 # That of mlx-sys' own build script.
 libclang_version=18.1.1
 
@@ -23,6 +24,16 @@ key_of() {
     for word in "$@"; do
         if [ -f "$word" ]; then cat "$word"; else echo "$word"; fi
     done | cksum
+}
+
+# begin WORK KEY: an empty directory for what is made of KEY. What an interrupted run has made of the same key is whole, and
+# stays.
+begin() {
+    if [ "$(cat "$1/begun" 2>/dev/null)" != "$2" ]; then
+        rm -rf "$1"
+        mkdir -p "$1"
+        echo "$2" > "$1/begun"
+    fi
 }
 
 # get_package REQUIREMENT DIRECTORY [PIP OPTION...]: a Python package's files; nothing is installed for the system.

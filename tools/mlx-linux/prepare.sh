@@ -13,7 +13,6 @@ cd "$here/../.."
 # shellcheck source=tools/mlx-linux/common.sh
 . "$here/common.sh"
 
-mlx_version=0.32.2 # The one that mlx-c, as mlx-sys carries it, names.
 flavour=${1:-cpu}
 case $flavour in
 cpu) package=mlx-cpu ;;
@@ -29,15 +28,10 @@ config=$work/cargo.toml
 host=$(rustc -vV | sed -n 's/^host: //p')
 sources=$(mlx_c_sources)
 key=$(key_of "$mlx_version" "$flavour" "$host" "$sources" "$here"/*.h "$here"/*.c "$here"/*.sh)
-if [ "$(cat "$work/begun" 2>/dev/null)" = "$key" ] && [ -f "$config" ]; then
+begin "$work" "$key"
+if [ -f "$config" ]; then
     echo "$config"
     exit
-fi
-# What an interrupted run has made of the same key is whole, and stays.
-if [ "$(cat "$work/begun" 2>/dev/null)" != "$key" ]; then
-    rm -rf "$work"
-    mkdir -p "$work"
-    echo "$key" > "$work/begun"
 fi
 
 {

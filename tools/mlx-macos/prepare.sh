@@ -16,7 +16,6 @@ cd "$here/../.."
 # shellcheck source=tools/mlx-macos/toolchain.sh
 . "$here/toolchain.sh"
 
-mlx_version=0.32.2 # The one that mlx-c, as mlx-sys carries it, names.
 part=${1:-all}
 case $part in
 all | declarations) ;;
@@ -32,15 +31,10 @@ sources=$(mlx_c_sources)
 system=$(uname -s)
 key=$(key_of "$mlx_version" "$macos_version" "$system" "$sources" "$here/zig.h" "$here/prepare.sh" "$here/toolchain.sh" \
     "$here/../mlx-linux/common.sh")
-if [ "$(cat "$made/begun" 2>/dev/null)" = "$key" ] && [ -f "$config" ]; then
+begin "$made" "$key"
+if [ -f "$config" ]; then
     echo "$config"
     exit
-fi
-# What an interrupted run has made of the same key is whole, and stays.
-if [ "$(cat "$made/begun" 2>/dev/null)" != "$key" ]; then
-    rm -rf "$made"
-    mkdir -p "$made"
-    echo "$key" > "$made/begun"
 fi
 
 if [ "$system" = Darwin ]; then
