@@ -41,3 +41,6 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(15);
 /// How long it may take to hand something to a host that is there.
 const SEND_PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
