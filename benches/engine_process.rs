@@ -57,6 +57,7 @@ fn in_a_process(job: Value) -> EngineHosting {
         worker: WorkerCommand {
             program: std::env::current_exe().unwrap(),
             arguments: vec![WORKER.into()],
+            environment: vec![],
             job,
         },
         beat_patience: Duration::from_secs(60),

@@ -4,12 +4,14 @@ use crate::config::{EngineHome, LogSettings, Settings};
 use crate::demo_model::DEMO_MODEL;
 use boca_actors::{EngineHosting, WorkerCommand, WorkerJob};
 use boca_engine::generate::{EngineOptions, PrefixCacheDisk};
+use boca_engine::shared::Hosts;
 use boca_engine::{GeneratorFactory, ModelSource, PromptMaker, PromptMakerFactory};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,11 +51,15 @@ impl LocalModel {
     /// The configured one.
     ///
     /// # Errors
-    /// When this binary cannot tell where it lies.
+    /// When this binary cannot tell where it lies, or the state directory takes no file.
     pub(crate) fn new(settings: &Settings, source: ModelSource) -> io::Result<Self> {
         let options = engine_options(settings);
         let context_tokens = options.context_tokens;
         let for_prompts = source.clone();
+        let environment = match &options.hosts {
+            Some(hosts) => environment_of_a_host(hosts, 0, &settings.daemon.state_dir)?,
+            None => Vec::new(),
+        };
         let engine = match settings.model.home {
             EngineHome::Thread => EngineHosting::Thread(factory(source, options)),
             EngineHome::Process => {
@@ -66,6 +72,7 @@ impl LocalModel {
                     worker: WorkerCommand {
                         program: own_binary()?,
                         arguments: vec![OsString::from(WORKER_COMMAND)],
+                        environment,
                         job: serde_json::to_value(job)?,
                     },
                     beat_patience: BEAT_PATIENCE.min(settings.model.stuck_after),
@@ -107,6 +114,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         device: settings.engine.device,
         mlx_limits: settings.engine.mlx_limits,
         adapter: settings.engine.adapter.clone(),
+        hosts: settings.engine.hosts.clone(),
         context_tokens: model.context_tokens,
         threads: model.threads,
         prefill_chunk_tokens: model.prefill_chunk_tokens,
@@ -128,8 +136,20 @@ fn factory(source: ModelSource, options: EngineOptions) -> GeneratorFactory {
     Arc::new(move |progress| boca_engine::generate::load(&source, &options, progress))
 }
 
+/// What MLX must find in the environment of a process that computes with others. The file that it names is written.
+pub(crate) fn environment_of_a_host(
+    hosts: &Hosts,
+    rank: usize,
+    state_dir: &Path,
+) -> io::Result<Vec<(OsString, OsString)>> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    let hostfile = state_dir.join(format!("hosts-{rank}.json"));
+    std::fs::write(&hostfile, hosts.hostfile())?;
+    Ok(Hosts::environment(rank, &hostfile))
+}
+
 /// The binary that runs now, also when its file has been replaced meanwhile by another build.
-fn own_binary() -> io::Result<PathBuf> {
+pub(crate) fn own_binary() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok(PathBuf::from("/proc/self/exe"));
     }
@@ -149,6 +169,7 @@ mod tests {
             options: EngineOptions {
                 context_tokens: Some(77),
                 adapter: Some(path.clone().into()),
+                hosts: Some("10.0.0.1:5001,10.0.0.2:5001".parse().unwrap()),
                 prefix_cache_disk: Some(PrefixCacheDisk { directory: path.into(), max_bytes: 9 }),
                 ..EngineOptions::default()
             },

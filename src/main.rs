@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     };
     let exit = match cli.command {
         Command::Serve(args) => commands::serve(&cli.common, args, end_now),
+        Command::Follow(args) => commands::follow(&cli.common, args),
         Command::Config(command) => commands::config(&cli.common, &command),
         Command::Model(command) => commands::model(&cli.common, &command),
         Command::Bench(args) => commands::bench(&cli.common, args),

@@ -7,9 +7,10 @@
 use crate::engine_host::{EngineCommand, EngineEnd, EngineEvent, EngineGone, EngineHost, EventSink, Pulse};
 use crate::exit_guard::take_panic_note;
 use boca_core::{ErrorCode, Failure, GenerateRequest, GeneratorLoad, RequestId};
-use boca_engine::{CancelToken, Generator, GeneratorFactory, Report};
+use boca_engine::{CancelToken, Doubt, Generator, GeneratorFactory, Report};
 use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,17 @@ pub(crate) struct EngineThread {
     inbox: Mutex<Inbox>,
     changed: Condvar,
     pulse: Mutex<Pulse>,
+    doubt: Mutex<Doubtful>,
+}
+
+/// Who knows when the engine is of no use any more.
+#[derive(Default)]
+struct Doubtful(Option<Doubt>);
+
+impl fmt::Debug for Doubtful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Doubtful" } else { "Trusted" })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -146,6 +158,7 @@ impl EngineThread {
             Err(payload) => return EngineEnd::Crashed(panic_failure("while it loaded", payload)),
         };
         self.pulse.lock().unwrap_or_else(PoisonError::into_inner).load = generator.load();
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).0 = generator.doubt();
         sink(EngineEvent::Ready(Box::new(generator.info().clone())));
         let end = self.serve(generator.as_mut(), sink);
         // A generator that has panicked may panic again when it is dropped.
@@ -183,11 +196,14 @@ impl EngineThread {
                 }
             }));
             self.step_ends(outcome.is_ok().then(|| generator.load()));
-            if let Err(payload) = outcome {
-                let failure = panic_failure("while it generated", payload);
+            let failure = match outcome {
+                Ok(()) => self.doubt(Duration::ZERO),
+                Err(payload) => Some(panic_failure("while it generated", payload)),
+            };
+            if let Some(failure) = failure {
                 let lost = {
                     let mut inbox = self.lock();
-                    // Before anyone hears of the panic, or the next request would be sent to this engine.
+                    // Before anyone hears of it, or the next request would be sent to this engine.
                     inbox.is_stopping = true;
                     std::mem::take(&mut inbox.running)
                 };
@@ -197,6 +213,14 @@ impl EngineThread {
                 return EngineEnd::Crashed(failure);
             }
         }
+    }
+
+    /// Why the engine will never take another step, if that has been known for so long: it may be stuck in one.
+    pub(crate) fn doubt(&self, known_for: Duration) -> Option<Failure> {
+        let doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reason, since) = (doubt.0.as_ref()?)()?;
+        let failure = || Failure::new(ErrorCode::EngineFailed, reason).retry_after(Duration::from_secs(1));
+        (since >= known_for).then(failure)
     }
 
     fn step_begins(&self) {

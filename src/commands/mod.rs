@@ -4,6 +4,7 @@ mod bench;
 mod client;
 mod config;
 mod engine_worker;
+mod follow;
 mod model;
 mod model_plan;
 mod output;
@@ -13,6 +14,7 @@ pub(crate) use bench::bench;
 pub(crate) use client::client;
 pub(crate) use config::config;
 pub(crate) use engine_worker::engine_worker;
+pub(crate) use follow::follow;
 pub(crate) use model::model;
 pub(crate) use serve::serve;
 
@@ -63,6 +65,8 @@ impl CommonArgs {
 pub(crate) enum Command {
     /// Run the daemon in the foreground
     Serve(serve::ServeArgs),
+    /// Compute a part of the model that the daemon of another host leads (`boca serve --hosts`, MLX only)
+    Follow(follow::FollowArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Measure on your own questions, or make a checkpoint to measure with

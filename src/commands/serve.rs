@@ -19,6 +19,9 @@ pub(crate) struct ServeArgs {
     /// The directory of a LoRA adapter for that model, in mlx-lm's layout [default: none]
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
+    /// Share the model with these hosts, of which this one is the first; each other one runs `boca follow` (MLX only)
+    #[arg(long, value_name = "IP:PORT,IP:PORT", value_delimiter = ',')]
+    hosts: Option<Vec<String>>,
     /// What to log: error, warn, info, debug, trace, or directives such as info,boca=debug [env: BOCA_LOG]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -32,6 +35,7 @@ pub(crate) fn serve(common: &CommonArgs, args: ServeArgs, end_now: fn()) -> Exit
     let mut flags = common.flags();
     flags.model = args.model;
     flags.adapter = args.adapter;
+    flags.hosts = args.hosts;
     flags.log_level = args.log_level;
     let loaded = match load_config(&flags, &environment) {
         Ok(loaded) => loaded,

@@ -6,6 +6,7 @@ use super::origin::Origin;
 use super::providers::ConfiguredProvider;
 use super::units::{ByteSize, HumanDuration};
 use boca_core::{ContextPolicy, Effort, FieldError, Mode, Preset, SamplingOverrides};
+use boca_engine::shared::Hosts;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
@@ -37,6 +38,10 @@ impl Check<'_> {
             };
             self.fail(key, reason)
         })
+    }
+
+    pub(super) fn hosts(&self, key: &str, hosts: &[String]) -> Result<Hosts, ConfigError> {
+        Hosts::new(hosts).map_err(|bad| self.fail(key, bad))
     }
 
     pub(super) fn optional(

@@ -62,6 +62,7 @@ pub(crate) fn defaults(environment: &Environment, state_dir: Option<&Path>) -> C
             backend: Some("auto".to_owned()),
             device: Some("auto".to_owned()),
             adapter: None,
+            hosts: None,
             buffer_cache: None,
             memory_limit: None,
             wired_limit: None,

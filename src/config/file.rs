@@ -86,6 +86,8 @@ section! {
         device: String,
         /// The directory of an adapter.
         adapter: PathBuf,
+        /// Addresses of the hosts that share the model.
+        hosts: Vec<String>,
         /// Freed buffers that MLX keeps.
         buffer_cache: ByteSize,
         /// What MLX may allocate.

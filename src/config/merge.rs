@@ -26,6 +26,8 @@ pub(crate) struct Flags {
     pub(crate) model: Option<PathBuf>,
     /// `--adapter`
     pub(crate) adapter: Option<PathBuf>,
+    /// `--hosts`
+    pub(crate) hosts: Option<Vec<String>>,
     /// `--log-level`
     pub log_level: Option<String>,
 }
@@ -180,12 +182,14 @@ fn from_flags(flags: &Flags, environment: &Environment) -> Layer {
     values.daemon.state_dir = path(&flags.state_dir);
     values.model.path = path(&flags.model);
     values.engine.adapter = path(&flags.adapter);
+    values.engine.hosts.clone_from(&flags.hosts);
     values.log.level.clone_from(&flags.log_level);
     let origin = |key: &str| {
         Origin::Flag(match key {
             "daemon.socket" => "--socket",
             "daemon.state_dir" => "--state-dir",
             "engine.adapter" => "--adapter",
+            "engine.hosts" => "--hosts",
             "log.level" => "--log-level",
             _ => "--model",
         })

@@ -11,6 +11,7 @@ use super::units::ByteSize;
 use boca_core::fusion::FusionSettings;
 use boca_core::{ContextPolicy, Effort, KvPrecision, Mode, Preset, PresetTable, SamplingOverrides};
 use boca_engine::generate::{BackendChoice, DeviceChoice, MlxLimits};
+use boca_engine::shared::Hosts;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -139,6 +140,8 @@ pub(crate) struct EngineSettings {
     pub(crate) device: DeviceChoice,
     /// Absolute path of an adapter's directory. Not looked at yet.
     pub(crate) adapter: Option<PathBuf>,
+    /// The hosts that share the model, this one first; `None` is this one alone.
+    pub(crate) hosts: Option<Hosts>,
     /// Bounds of MLX's memory.
     pub(crate) mlx_limits: MlxLimits,
 }
@@ -301,6 +304,11 @@ impl Settings {
             queue_limit: check.count("model.queue_limit", values.model.queue_limit, 1, 65_536)?,
         };
         let engine = engine_settings(&check, values.engine)?;
+        if engine.hosts.is_some() && model.home == EngineHome::Thread {
+            let reason =
+                "needs `model.engine = \"process\"`: MLX learns of the hosts by its process' environment";
+            return Err(check.fail("engine.hosts", reason));
+        }
         let providers = configured_providers(&check, values.provider)?;
         let fusion = fusion_settings(&check, values.fusion, &providers)?;
         let sampling = SamplingOverrides {
@@ -396,6 +404,7 @@ fn engine_settings(check: &Check<'_>, section: EngineSection) -> Result<EngineSe
             &[("auto", DeviceChoice::Auto), ("gpu", DeviceChoice::Gpu), ("cpu", DeviceChoice::Cpu)],
         )?,
         adapter: section.adapter,
+        hosts: section.hosts.map(|hosts| check.hosts("engine.hosts", &hosts)).transpose()?,
         mlx_limits: MlxLimits {
             cache_bytes: size("engine.buffer_cache", section.buffer_cache, 0)?,
             memory_bytes: size("engine.memory_limit", section.memory_limit, 1 << 20)?,

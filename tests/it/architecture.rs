@@ -32,7 +32,7 @@ const OURS: [(&str, &[&str]); 11] = [
 ];
 
 /// Who may use a crate of others that stands for a decision.
-const OTHERS: [(&str, &[&str]); 13] = [
+const OTHERS: [(&str, &[&str]); 14] = [
     ("actix", &["boca", "boca-actors"]),
     ("actix-rt", &["boca", "boca-actors"]),
     ("actix-web", &["boca"]),
@@ -42,6 +42,7 @@ const OTHERS: [(&str, &[&str]); 13] = [
     ("memmap2", &["boca-engine"]),
     ("minijinja", &["boca-engine"]),
     ("mlx-rs", &["boca-engine"]),
+    ("mlx-sys", &["boca-engine"]),
     ("reqwest", &["boca-providers"]),
     ("sled", &["boca-store"]),
     ("tokenizers", &["boca-engine"]),

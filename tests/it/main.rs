@@ -22,6 +22,7 @@ mod engine_choice;
 #[cfg(target_os = "linux")]
 mod engine_process;
 mod harness;
+mod hosts;
 mod memory;
 mod providers;
 mod service_files;

@@ -29,11 +29,16 @@ const LONGEST_ROUND: Duration = Duration::from_secs(2);
 /// The queue before it sends no more than the engine runs at once, and a cancellation for each.
 const MAX_UNSENT: usize = 1024;
 /// What an engine process may see of the daemon's environment: where libraries lie, and how to tell of a panic. No key.
-const ENVIRONMENT: [&str; 8] = [
+const ENVIRONMENT: [&str; 12] = [
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
     "DYLD_FALLBACK_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
+    // Which devices MLX connects hosts over, where it is not its ring of TCP connections.
+    "MLX_IBV_DEVICES",
+    "MLX_JACCL_COORDINATOR",
+    "MLX_JACCL_RING",
+    "MLX_METAL_FAST_SYNCH",
     "RUST_BACKTRACE",
     "NO_COLOR",
     "TMPDIR",
@@ -47,6 +52,8 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// What must be in its environment, beside the little that it gets of this one's.
+    pub environment: Vec<(OsString, OsString)>,
     /// What it is told in the first message.
     pub job: WorkerJob,
 }
@@ -320,6 +327,7 @@ fn spawn(worker: &WorkerCommand) -> io::Result<Started> {
         .args(&worker.arguments)
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .envs(worker.environment.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(input)))
         .stdout(output)

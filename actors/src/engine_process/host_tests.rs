@@ -38,6 +38,7 @@ impl Scripted {
         let worker = WorkerCommand {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script, "sh".into(), place],
+            environment: vec![],
             job: serde_json::json!({ "text": job }),
         };
         let sink = Arc::new(move |event| drop(events_in.send(event)));
@@ -160,8 +161,12 @@ fn another_build_is_refused_for_good() {
 fn a_program_that_is_not_there_is_told() {
     let (events_in, events) = mpsc::channel();
     let process = Arc::new(EngineProcess::new(patient(), listening()));
-    let worker =
-        WorkerCommand { program: "/nowhere/boca".into(), arguments: vec![], job: serde_json::Value::Null };
+    let worker = WorkerCommand {
+        program: "/nowhere/boca".into(),
+        arguments: vec![],
+        environment: vec![],
+        job: serde_json::Value::Null,
+    };
     process.start(worker, EngineTurn::default(), Arc::new(move |event| drop(events_in.send(event)))).unwrap();
     match events.recv_timeout(LONG).unwrap() {
         EngineEvent::Ended(EngineEnd::Crashed(failure)) => {

@@ -4,7 +4,7 @@
 
 use super::frame::{FrameError, FrameReader, encode};
 use super::wire::{FromWorker, Greeting, ToWorker, WorkerJob};
-use crate::engine_host::{EngineEvent, EngineHost};
+use crate::engine_host::{EngineEnd, EngineEvent, EngineHost};
 use crate::engine_thread::{EngineThread, EngineTurn};
 use boca_engine::GeneratorFactory;
 use std::io::{self, PipeWriter, Write};
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How often it says that it lives.
 pub(super) const BEAT_EVERY: Duration = Duration::from_millis(500);
+/// How long an engine that is of no use any more has to say so itself. One that is stuck in a step never does.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Why an engine process cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,11 @@ pub fn serve_engine(
     let (beats, heart) = (Arc::clone(&out), Arc::clone(&engine));
     std::thread::Builder::new().name("boca-beat".into()).spawn(move || {
         while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(BEAT_EVERY) {
-            if send(&beats, &FromWorker::Beat(heart.pulse())).is_err() {
+            let word = match heart.doubt(LAST_WORDS) {
+                None => FromWorker::Beat(heart.pulse()),
+                Some(failure) => FromWorker::Event(EngineEvent::Ended(EngineEnd::Crashed(failure))),
+            };
+            if send(&beats, &word).is_err() || matches!(word, FromWorker::Event(_)) {
                 return;
             }
         }

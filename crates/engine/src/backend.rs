@@ -1,6 +1,7 @@
 //! What a device must be able to do. Batching, caching, sampling and everything else is written once, above this.
 
 use crate::drawing::Drawing;
+use crate::generator::Doubt;
 use boca_core::AcceleratorMemory;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -155,6 +156,11 @@ pub trait Backend {
 
     /// The same device, where it draws tokens itself.
     fn drawing(&mut self) -> Option<&mut dyn Drawing> {
+        None
+    }
+
+    /// Who knows when it will never take another step; see [`crate::Generator::doubt`].
+    fn doubt(&self) -> Option<Doubt> {
         None
     }
 

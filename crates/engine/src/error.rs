@@ -1,8 +1,9 @@
 //! What can go wrong in an engine, by what the caller can do about it.
 
 use crate::backend::BackendError;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, CutError};
 use crate::memory::MemoryShort;
+use crate::shared::GatherError;
 use boca_core::{ErrorCode, Failure};
 
 /// An engine that could not be built, or a generation that failed.
@@ -22,6 +23,12 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// So many hosts cannot share the model: the user must name fewer.
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    /// The hosts that are to share the model are not together.
+    #[error(transparent)]
+    Hosts(#[from] GatherError),
     /// The request does not fit the context: the caller must shorten it.
     #[error(
         "the prompt has {prompt_tokens} tokens and `max_tokens` asks for {max_tokens} more, \
@@ -68,9 +75,15 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
-            EngineError::Checkpoint(_) | EngineError::Memory(_) | EngineError::Choice { .. } => {
-                Self::new(ErrorCode::ModelUnavailable, message)
+            // They may still come.
+            EngineError::Hosts(GatherError::Missing { .. } | GatherError::Lost(_)) => {
+                Self::new(ErrorCode::EngineFailed, message)
             }
+            EngineError::Checkpoint(_)
+            | EngineError::Memory(_)
+            | EngineError::Choice { .. }
+            | EngineError::Cut(_)
+            | EngineError::Hosts(_) => Self::new(ErrorCode::ModelUnavailable, message),
             EngineError::ContextExceeded { .. } | EngineError::KvExceeded { .. } => Self {
                 param: Some("max_tokens".into()),
                 ..Self::new(ErrorCode::ContextLengthExceeded, message)

@@ -7,7 +7,7 @@ use boca_core::{
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tells a generation to stop at the next step. Clones share one flag.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,10 @@ pub enum Report {
     /// It is over; nothing more comes for it. After an error the generator goes on with the other requests.
     Ended(Result<GenerationSummary, EngineError>),
 }
+
+/// Asked from any thread: why an engine will never take another step, and for how long that has been known. It may be
+/// stuck in one.
+pub type Doubt = Arc<dyn Fn() -> Option<(String, Duration)> + Send + Sync>;
 
 /// Takes the reports of all requests. Called from within, so it must be quick.
 pub type ReportSink<'a> = &'a mut dyn FnMut(&RequestId, Report);
@@ -72,6 +76,11 @@ pub trait Generator {
 
     /// Frees what is kept only to make later requests quicker. Nothing under way is touched.
     fn give_up_cache(&mut self) {}
+
+    /// Who knows when this generator is of no use any more; `None` where it is for as long as it lives.
+    fn doubt(&self) -> Option<Doubt> {
+        None
+    }
 
     /// Answers one request to its end, and whatever else is under way beside it as far as it comes.
     ///

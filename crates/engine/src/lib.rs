@@ -5,6 +5,7 @@
 //! - [`text`]: tokenizer, chat template, streaming detokenisation, thinking and stop strings.
 //! - [`memory`]: what a model takes, what is free, and whether it fits.
 //! - [`synthetic`]: makes checkpoints of random weights, for benchmarks and tests.
+//! - [`shared`]: one model on several hosts.
 //! - [`generate`]: everything above a backend: batching, sampling, budgets, cancellation, events.
 //!
 //! An engine is built, used and dropped on one thread ([`Generator`] is not `Send` for that reason); what crosses
@@ -30,6 +31,7 @@ pub mod generate;
 pub mod memory;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 pub mod mlx;
+pub mod shared;
 pub mod synthetic;
 pub mod text;
 
@@ -46,7 +48,7 @@ mod source;
 mod step;
 
 pub use error::EngineError;
-pub use generator::{CancelToken, Generator, GeneratorFactory, Report, ReportSink};
+pub use generator::{CancelToken, Doubt, Generator, GeneratorFactory, Report, ReportSink};
 pub use one_by_one::{OneByOne, SoloModel};
 pub use prompt_fit::{Piece, Room};
 pub use prompts::{PromptMaker, PromptMakerFactory};

@@ -396,15 +396,5 @@ fn last(entry: &TensorEntry) -> usize {
 
 /// The `i`th of `n` equal parts of stacked matrices.
 fn nth(whole: &MatrixData, i: usize, n: usize) -> MatrixData {
-    match whole {
-        MatrixData::Dense { float, values } => MatrixData::Dense { float: *float, values: values.part(i, n) },
-        MatrixData::Affine { bits, group_size, packed, float, scales, biases } => MatrixData::Affine {
-            bits: *bits,
-            group_size: *group_size,
-            packed: packed.part(i, n),
-            float: *float,
-            scales: scales.part(i, n),
-            biases: biases.part(i, n),
-        },
-    }
+    whole.map(|bytes| bytes.part(i, n))
 }

@@ -60,10 +60,32 @@ impl CheckpointFiles {
 
     /// Tells checkpoints apart by what is cheap to look at. What cannot be read is nobody's.
     pub(super) fn fingerprint(&self) -> u64 {
+        let is_looked_at = |name: &Path| {
+            matches!(self, Self::Embedded(_))
+                || name.extension().is_some_and(|end| end == "safetensors" || end == "json")
+        };
+        self.hashed(is_looked_at, |metadata| metadata.modified().ok())
+    }
+
+    /// The same for copies on different machines, which may differ in age and in files that nobody computes with.
+    pub(super) fn portable_fingerprint(&self) -> u64 {
+        let is_looked_at = |name: &Path| {
+            name.extension().is_some_and(|end| end == "safetensors")
+                || name.ends_with("config.json")
+                || name.ends_with("adapter_config.json")
+        };
+        self.hashed(is_looked_at, |_| ())
+    }
+
+    fn hashed<Age: Hash>(
+        &self,
+        is_looked_at: impl Fn(&Path) -> bool,
+        age: impl Fn(&fs::Metadata) -> Age,
+    ) -> u64 {
         let mut hasher = DefaultHasher::new();
         match self {
             Self::Embedded(embedded) => {
-                for file in embedded.files {
+                for file in embedded.files.iter().filter(|file| is_looked_at(Path::new(file.name))) {
                     (file.name, file.bytes.len(), crc32fast::hash(file.bytes)).hash(&mut hasher);
                 }
             }
@@ -73,11 +95,11 @@ impl CheckpointFiles {
                 names.sort();
                 for name in names {
                     let file = path.join(&name);
-                    if !file.extension().is_some_and(|end| end == "safetensors" || end == "json") {
+                    if !is_looked_at(&file) {
                         continue;
                     }
                     let Ok(metadata) = fs::metadata(&file) else { continue };
-                    (&name, metadata.len(), metadata.modified().ok()).hash(&mut hasher);
+                    (&name, metadata.len(), age(&metadata)).hash(&mut hasher);
                     let mut beginning = Vec::new();
                     let opened = File::open(&file).map(|file| file.take(FINGERPRINTED_BYTES));
                     if opened.and_then(|mut file| file.read_to_end(&mut beginning)).is_ok() {

@@ -8,6 +8,7 @@ mod assemble;
 mod config;
 mod contents;
 mod count;
+mod cut;
 mod error;
 mod fields;
 mod files;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use config::{ARCHITECTURE, ModelConfig};
 pub use count::ParameterCount;
+pub use cut::{Cut, CutError, Share};
 pub use error::CheckpointError;
 pub use tensor::{Bytes, FloatType, Linear, LowRank, Matrix, MatrixData, TensorBytes, Vector};
 pub use text_files::{GenerationDefaults, TextFiles};
@@ -67,6 +69,7 @@ pub struct CheckpointWeights {
     pub weights_bytes: u64,
     contents: Contents,
     adapter_fingerprint: Option<u64>,
+    portable_fingerprint: u64,
 }
 
 /// A whole checkpoint: weights and text files.
@@ -166,6 +169,12 @@ impl CheckpointWeights {
             name = format!("{name}+{}", info.name);
         }
         let adapter_fingerprint = adapter.as_ref().map(Adapter::fingerprint);
+        let portable_fingerprint = {
+            let mut hasher = DefaultHasher::new();
+            contents.files.portable_fingerprint().hash(&mut hasher);
+            adapter.as_ref().map(Adapter::portable_fingerprint).hash(&mut hasher);
+            hasher.finish()
+        };
         if let Some((shard, tensors)) = adapter.and_then(Adapter::own_tensors) {
             contents.add(shard, tensors);
         }
@@ -181,6 +190,7 @@ impl CheckpointWeights {
             weights_bytes: contents.tensor_bytes(),
             contents,
             adapter_fingerprint,
+            portable_fingerprint,
         })
     }
 
@@ -190,6 +200,12 @@ impl CheckpointWeights {
         let mut hasher = DefaultHasher::new();
         (self.contents.files.fingerprint(), self.adapter_fingerprint).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// The same for checkpoints on different machines: by what lies in the files that decide what is computed, and not by
+    /// their age. Weights are known by their files' sizes and beginnings, where a file says which tensors it holds.
+    pub fn portable_fingerprint(&self) -> u64 {
+        self.portable_fingerprint
     }
 
     /// What can be said of the model; `backend` is what computes, `kv_bytes_per_token` what its cache takes.

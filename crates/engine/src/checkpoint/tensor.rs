@@ -59,6 +59,11 @@ impl TensorBytes {
         Self::new(self.file.clone(), start..start + length)
     }
 
+    /// Some of them, in place.
+    pub(super) fn slice(&self, range: Range<usize>) -> Self {
+        Self::new(self.file.clone(), self.range.start + range.start..self.range.start + range.end)
+    }
+
     /// These bytes as one, where each begins where the one before ends.
     #[cfg(any(target_os = "macos", feature = "mlx"))]
     pub(crate) fn joined<'a>(mut parts: impl Iterator<Item = &'a Self>) -> Option<Self> {
@@ -171,6 +176,23 @@ pub enum MatrixData {
         /// `[n_out, n_in / group_size]`
         biases: TensorBytes,
     },
+}
+
+impl MatrixData {
+    /// The same storage of other bytes.
+    pub(super) fn map(&self, change: impl Fn(&TensorBytes) -> TensorBytes) -> Self {
+        match self {
+            Self::Dense { float, values } => Self::Dense { float: *float, values: change(values) },
+            Self::Affine { bits, group_size, packed, float, scales, biases } => Self::Affine {
+                bits: *bits,
+                group_size: *group_size,
+                packed: change(packed),
+                float: *float,
+                scales: change(scales),
+                biases: change(biases),
+            },
+        }
+    }
 }
 
 /// A weight matrix: `y = x · Wᵀ (+ bias)`.

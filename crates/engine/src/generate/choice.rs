@@ -3,7 +3,7 @@
 use super::EngineOptions;
 use crate::EngineError;
 use crate::backend::Backend;
-use crate::checkpoint::CheckpointWeights;
+use crate::checkpoint::{CheckpointWeights, Cut, Share};
 use crate::cpu::{CpuBackend, CpuOptions};
 use crate::memory::{ModelNeeds, Placement};
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,24 @@ impl Chosen {
         }
     }
 
+    /// The first host's part of the model, where hosts share it.
+    ///
+    /// # Errors
+    /// [`EngineError::Choice`], [`EngineError::Cut`].
+    pub(super) fn cut(
+        self,
+        model: &CheckpointWeights,
+        options: &EngineOptions,
+    ) -> Result<Option<Cut>, EngineError> {
+        let Some(hosts) = &options.hosts else { return Ok(None) };
+        if self == Self::Native {
+            let reason = "is set, and only MLX computes on several hosts: set `engine.backend = \"mlx\"`";
+            return Err(EngineError::Choice { setting: "engine.hosts", reason });
+        }
+        let share = Share { rank: 0, size: hosts.n() };
+        Ok(Some(Cut::new(&model.config, &model.weights, share)?))
+    }
+
     /// What a model needs there.
     pub(super) fn needs(self, model: &CheckpointWeights, options: &EngineOptions) -> (ModelNeeds, Placement) {
         let (precision, chunk, n) = (options.kv_precision, options.prefill_chunk_tokens, options.max_running);
@@ -101,41 +119,59 @@ impl Chosen {
         }
     }
 
-    /// Builds the backend. One that keeps weights of its own tells `read` how far it is, in parts of a whole.
+    /// Builds the backend, of the part that `cut` says. One that keeps weights of its own tells `read` how far it is, in
+    /// parts of a whole.
     pub(super) fn backend(
         self,
         model: &CheckpointWeights,
         options: &EngineOptions,
+        cut: Option<&Cut>,
         read: &mut dyn FnMut(u64, u64),
-    ) -> Result<Box<dyn Backend>, EngineError> {
+    ) -> Result<Built, EngineError> {
         match self {
             Self::Native => {
                 model.page_in(read);
                 let EngineOptions { threads, kv_precision, .. } = *options;
                 let options = CpuOptions { threads, kv_precision, ..CpuOptions::default() };
-                Ok(Box::new(CpuBackend::with_options(&model.config, model.weights.clone(), options)))
+                Ok(Built::alone(CpuBackend::with_options(&model.config, model.weights.clone(), options)))
             }
             #[cfg(any(target_os = "macos", feature = "mlx"))]
             Self::Mlx { gpu } => {
                 use crate::mlx::{MlxBackend, MlxOptions};
+                use std::cell::Cell;
                 let device = if gpu { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
-                let options = MlxOptions {
-                    device,
-                    kv_precision: options.kv_precision,
-                    limits: options.mlx_limits,
-                    widen: false,
-                };
+                let EngineOptions { kv_precision, mlx_limits: limits, .. } = *options;
+                let mlx_options = MlxOptions { device, kv_precision, limits, widen: false };
                 let (total, n_parts) = (model.weights_bytes, model.config.n_layers as u64 + 1);
-                let mut n_read = 0;
-                let mut progress = || {
-                    n_read += 1;
-                    read(total / n_parts * n_read, total);
+                let n_read = Cell::new(0);
+                let mut tell = |more| {
+                    n_read.set(n_read.get() + more);
+                    read(total / n_parts * n_read.get(), total);
                 };
-                Ok(Box::new(MlxBackend::new(&model.config, &model.weights, options, &mut progress)?))
+                let (Some(hosts), Some(cut)) = (&options.hosts, cut) else {
+                    let backend =
+                        MlxBackend::new(&model.config, &model.weights, mlx_options, &mut || tell(1));
+                    return Ok(Built::alone(backend?));
+                };
+                let (backend, kv_tokens) = crate::shared::lead(hosts, cut, model, mlx_options, &mut tell)?;
+                Ok(Built { backend, kv_tokens })
             }
             #[cfg(not(any(target_os = "macos", feature = "mlx")))]
             Self::Mlx { .. } => unreachable!("it is not chosen where this build has it not"),
         }
+    }
+}
+
+/// A backend.
+pub(super) struct Built {
+    pub(super) backend: Box<dyn Backend>,
+    /// Tokens whose keys and values other hosts have room for.
+    pub(super) kv_tokens: u64,
+}
+
+impl Built {
+    fn alone(backend: impl Backend + 'static) -> Self {
+        Self { backend: Box::new(backend), kv_tokens: u64::MAX }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::checkpoint::{CheckpointError, GenerationDefaults};
 use crate::generator::{Report, ReportSink};
 use crate::prompts::PromptMaker;
 use crate::text::TextModel;
-use crate::{CancelToken, EngineError, Generator};
+use crate::{CancelToken, Doubt, EngineError, Generator};
 use boca_core::{
     FinishReason, GenerateRequest, GenerationEvent, GenerationSummary, GeneratorLoad, ModelInfo, RequestId,
 };
@@ -252,6 +252,10 @@ impl Generator for Engine {
 
     fn load(&self) -> GeneratorLoad {
         self.current_load()
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        self.backend.doubt()
     }
 
     fn begin(

@@ -1,11 +1,12 @@
 //! From a checkpoint to a model that answers.
 
-use super::choice::{BackendChoice, Chosen, DeviceChoice, MlxLimits};
+use super::choice::{BackendChoice, Built, Chosen, DeviceChoice, MlxLimits};
 use super::disk::PrefixCacheDisk;
 use super::engine::{Engine, EngineConfig};
 use crate::backend::BackendError;
-use crate::checkpoint::{Checkpoint, CheckpointWeights};
+use crate::checkpoint::{Checkpoint, CheckpointWeights, Cut};
 use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, plan_memory};
+use crate::shared::Hosts;
 use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
 use boca_core::{KvPrecision, LoadPhase, LoadProgress};
@@ -26,6 +27,8 @@ pub struct EngineOptions {
     /// crosses to an engine process as bytes.
     #[serde(with = "path_bytes")]
     pub adapter: Option<PathBuf>,
+    /// The hosts that compute the model together, of which this one is the first; `None` is this one alone.
+    pub hosts: Option<Hosts>,
     /// A context shorter than the model's, to bound memory; `None` takes the model's.
     pub context_tokens: Option<u32>,
     /// Threads that compute; `None` is one for each core.
@@ -57,6 +60,7 @@ impl Default for EngineOptions {
             device: DeviceChoice::default(),
             mlx_limits: MlxLimits::default(),
             adapter: None,
+            hosts: None,
             context_tokens: None,
             threads: None,
             prefill_chunk_tokens: 256,
@@ -104,14 +108,15 @@ pub fn load(
     let total = model.weights_bytes;
     let chosen = Chosen::of(options)?;
     // Before a byte of the weights is read: what does not fit is said at once.
-    let room = room(chosen, &model, options, &MemoryFacts::read())?;
+    let cut = chosen.cut(&model, options)?;
+    let room = room(chosen, &model, cut.as_ref(), options, &MemoryFacts::read())?;
     report(LoadPhase::Reading, 0, total);
     // A large vocabulary takes half a second to read, which is time that the disk can use.
-    let (text, backend) = std::thread::scope(|scope| -> Result<_, EngineError> {
+    let (text, Built { backend, kv_tokens }) = std::thread::scope(|scope| -> Result<_, EngineError> {
         let reader =
             scope.spawn(|| TextModel::new(&text.tokenizer_json, &text.tokenizer_config, &text.chat_template));
         let mut read = |done, total| report(LoadPhase::Reading, done, total);
-        let backend = chosen.backend(&model, options, &mut read);
+        let backend = chosen.backend(&model, options, cut.as_ref(), &mut read);
         let text = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok((text, backend?))
     })?;
@@ -133,7 +138,8 @@ pub fn load(
         prefill_chunk_tokens: options.prefill_chunk_tokens,
         max_running: options.max_running,
         prefix_cache_bytes: options.prefix_cache_bytes,
-        kv_limit_bytes: Some(room.kv_limit_bytes),
+        // Every host has the same sequences.
+        kv_limit_bytes: Some(room.kv_limit_bytes.min(kv_tokens.saturating_mul(backend.kv_bytes_per_token()))),
         loop_guard: options.loop_guard,
     };
     let mut engine = Engine::new(backend, text, config)?;
@@ -161,10 +167,14 @@ pub fn load(
 fn room(
     chosen: Chosen,
     model: &CheckpointWeights,
+    cut: Option<&Cut>,
     options: &EngineOptions,
     facts: &MemoryFacts,
 ) -> Result<MemoryPlan, MemoryShort> {
-    let (needs, placement) = chosen.needs(model, options);
+    let (mut needs, placement) = chosen.needs(model, options);
+    if let Some(cut) = cut {
+        needs = needs.of_part(model, cut);
+    }
     let wishes = MemoryWishes {
         context_tokens: options.context_tokens.map(u64::from),
         max_running: options.max_running as u64,

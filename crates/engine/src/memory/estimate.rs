@@ -1,6 +1,6 @@
 //! What a model takes, from its config alone.
 
-use crate::checkpoint::{CheckpointWeights, ModelConfig};
+use crate::checkpoint::{CheckpointWeights, Cut, ModelConfig};
 use boca_core::KvPrecision;
 
 /// What a model takes.
@@ -46,6 +46,16 @@ impl ModelNeeds {
             kv_bytes_per_token: mlx_kv_bytes_per_token(model, kv_precision),
             kv_granule_tokens: MLX_KV_GRANULE_TOKENS as u64,
             ..Self::on_cpu(model, kv_precision, prefill_chunk_tokens, max_running)
+        }
+    }
+
+    /// The same of one host's part.
+    pub fn of_part(self, model: &CheckpointWeights, cut: &Cut) -> Self {
+        let (own, all) = (cut.config(&model.config).n_kv_heads, model.config.n_kv_heads);
+        Self {
+            weights_bytes: cut.weights_bytes(&model.weights, self.weights_bytes),
+            kv_bytes_per_token: self.kv_bytes_per_token / all as u64 * own as u64,
+            ..self
         }
     }
 

@@ -2,10 +2,11 @@
 
 use super::arrays::Uploader;
 use super::draw::{Drawn, draw, forbidding};
+use super::group::Group;
 use super::kv::{KV_GRANULE_TOKENS, KvSequence, KvShape, ReservedBytes};
 use super::model::{Model, StepArrays};
 use crate::backend::{Backend, BackendError, Chunk, KvImage, Logits, LogitsOf, SequenceId, Ticket};
-use crate::checkpoint::{ModelConfig, Weights};
+use crate::checkpoint::{Cut, ModelConfig, Weights};
 use crate::drawing::{Draw, DrawChunk, Drawing, Feed};
 use crate::generate::{DeviceChoice, MlxLimits};
 use crate::sequences::Sequences;
@@ -17,6 +18,7 @@ use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, ArrayElement, Device, DeviceType, Stream, with_stream};
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::rc::Rc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
@@ -32,6 +34,16 @@ pub struct MlxOptions {
     /// Computes in f32, whatever the checkpoint has: exact, slower, twice the memory of all that is not quantised. What
     /// the reference recordings were made with.
     pub widen: bool,
+}
+
+/// One host's part of a model. The backends of all hosts must be asked for the same steps, in the same order; what they
+/// compute of a layer is added up between them.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Which part of the weights.
+    pub cut: Cut,
+    /// The hosts that have the others.
+    pub group: Rc<Group>,
 }
 
 /// Rows of a step, a prompt's, whose buffers are given back at once, as mlx-lm does after each chunk of a prompt.
@@ -53,6 +65,8 @@ pub struct MlxBackend {
     forbidden: Option<Array>,
     /// The tokens that the step launched last draws, and for which sequences.
     unread: Option<(Array, Vec<SequenceId>)>,
+    /// The hosts that compute it together, if it is not this one alone.
+    group: Option<Rc<Group>>,
     /// The thread that owns every array.
     owner: ThreadId,
 }
@@ -96,6 +110,20 @@ impl MlxBackend {
         options: MlxOptions,
         progress: &mut dyn FnMut(),
     ) -> Result<Self, BackendError> {
+        Self::of_part(config, weights, options, None, progress)
+    }
+
+    /// The same of one host's part of the model, which `config` and `weights` are all of.
+    ///
+    /// # Errors
+    /// Those of [`MlxBackend::new`].
+    pub fn of_part(
+        config: &ModelConfig,
+        weights: &Weights,
+        options: MlxOptions,
+        part: Option<Part>,
+        progress: &mut dyn FnMut(),
+    ) -> Result<Self, BackendError> {
         let began = Instant::now();
         let failed = |error: Exception| failure(began, &error);
         let gpu = match options.device {
@@ -111,11 +139,13 @@ impl MlxBackend {
         let stream = Stream::try_default_on_device(&device).map_err(failed)?;
         super::memory::bound(options.limits).map_err(failed)?;
         let uploader = Uploader { widen: options.widen, on_cpu: !gpu };
-        let model =
-            with_stream(&stream, || Model::new(uploader, config, weights, progress)).map_err(failed)?;
+        let group = part.as_ref().map(|part| Rc::clone(&part.group));
+        let own_config = part.as_ref().map_or_else(|| config.clone(), |part| part.cut.config(config));
+        let model = with_stream(&stream, || Model::new(uploader, config, weights, part, progress));
+        let model = model.map_err(failed)?;
         let eight_bits = options.kv_precision == KvPrecision::Q8;
         Ok(Self {
-            kv_shape: KvShape::new(config, model.dtype(), eight_bits).map_err(failed)?,
+            kv_shape: KvShape::new(&own_config, model.dtype(), eight_bits).map_err(failed)?,
             model,
             stream,
             device: describe(gpu),
@@ -127,6 +157,7 @@ impl MlxBackend {
             step: Step::default(),
             forbidden: None,
             unread: None,
+            group,
             owner: std::thread::current().id(),
         })
     }
@@ -175,7 +206,9 @@ impl MlxBackend {
             let output = match self.model.forward(&StepArrays::new(&self.step, tokens), sequences)? {
                 None => Output::Nothing,
                 Some(logits) if draws.is_empty() => Output::Logits(logits),
-                Some(logits) => Output::Drawn(draw(&logits, self.forbidden.as_ref(), draws)?),
+                Some(logits) => {
+                    Output::Drawn(self.same_for_all(draw(&logits, self.forbidden.as_ref(), draws)?)?)
+                }
             };
             // Logits need all keys and values of their sequence; where nobody wants any, these are what is computed.
             let unread = chunks.iter().zip(&*sequences);
@@ -185,6 +218,14 @@ impl MlxBackend {
             )?;
             Ok(output)
         })
+    }
+
+    /// Hosts may round differently; all go on with the tokens of the first.
+    fn same_for_all(&self, drawn: Drawn) -> super::Result<Drawn> {
+        match &self.group {
+            Some(group) => Ok(Drawn { tokens: group.of_the_first(&drawn.tokens)?, sums: drawn.sums }),
+            None => Ok(drawn),
+        }
     }
 
     /// The tokens of a step, where some of them are still being drawn.
@@ -260,7 +301,10 @@ impl Output {
 
 impl Backend for MlxBackend {
     fn describe(&self) -> String {
-        format!("mlx ({})", self.device)
+        match &self.group {
+            Some(group) => format!("mlx ({}, {} hosts)", self.device, group.share().size),
+            None => format!("mlx ({})", self.device),
+        }
     }
 
     fn open(&mut self, max_tokens: usize) -> Result<SequenceId, BackendError> {
@@ -329,7 +373,8 @@ impl Backend for MlxBackend {
     }
 
     fn kv_format(&self) -> Option<String> {
-        Some(self.kv_shape.format(&self.describe()))
+        // Of a part nothing is exported: the others' would have to come and go with it.
+        self.group.is_none().then(|| self.kv_shape.format(&self.describe()))
     }
 
     fn export(&self, sequence: SequenceId) -> Option<Box<dyn KvImage>> {

@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `arrays` brings weights into MLX, `attention`, `experts` and `model` are the forward pass as mlx-lm
 //! computes it (same operations, same order, same number formats, compiled where it compiles: `fused`), `kv` keeps keys and values, [`MlxBackend`] is what the
-//! rest of the engine sees.
+//! rest of the engine sees. `group` adds up what several hosts have computed of one layer.
 //!
 //! All tokens of a step, whoever they belong to, are rows of one matrix, so that every weight is read once for all of
 //! them; attention alone is computed sequence by sequence. MLX picks its kernels by the number of rows, and they round
@@ -16,12 +16,14 @@ mod backend;
 mod draw;
 mod experts;
 mod fused;
+mod group;
 mod kv;
 mod kv_image;
 mod memory;
 mod model;
 
-pub use backend::{MlxBackend, MlxOptions};
+pub use backend::{MlxBackend, MlxOptions, Part};
+pub use group::{Group, Link};
 
 use mlx_rs::error::Exception;
 

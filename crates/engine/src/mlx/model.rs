@@ -4,6 +4,7 @@
 
 use super::arrays::{Embedding, Projection, Uploader};
 use super::attention::Attention;
+use super::backend::Part;
 use super::experts::{Mixture, Mlp, Shared};
 use super::kv::KvSequence;
 use super::{Result, int};
@@ -20,6 +21,8 @@ pub(super) struct Model {
     norm: Array,
     head: Option<Projection>,
     norm_eps: f32,
+    /// Where other hosts have the other parts of every layer.
+    part: Option<Part>,
 }
 
 #[derive(Debug)]
@@ -87,24 +90,37 @@ impl StepArrays {
 }
 
 impl Model {
-    /// Brings the weights into MLX's memory; `progress` is told of each part that is there.
+    /// Brings the weights, or `part` of them, into MLX's memory; `progress` is told of each layer that is there.
     pub(super) fn new(
         uploader: Uploader,
         config: &ModelConfig,
         weights: &Weights,
+        part: Option<Part>,
         progress: &mut dyn FnMut(),
     ) -> Result<Self> {
         let shared = Shared::new(config);
         let embedding = uploader.embedding(&weights.embed_tokens)?;
         progress();
         let mut layers = Vec::with_capacity(weights.layers.len());
+        let own_config = part.as_ref().map_or_else(|| config.clone(), |part| part.cut.config(config));
         for layer in &weights.layers {
-            layers.push(Layer::new(uploader, &shared, config, layer)?);
+            layers.push(match &part {
+                None => Layer::new(uploader, &shared, config, layer)?,
+                Some(part) => Layer::new(uploader, &shared, &own_config, &part.cut.layer(layer))?,
+            });
             progress();
         }
         let head = weights.lm_head.as_ref().map(|head| uploader.projection(head)).transpose()?;
         let norm = uploader.vector(&weights.norm)?;
-        Ok(Self { embedding, layers, norm, head, norm_eps: config.rms_norm_eps })
+        Ok(Self { embedding, layers, norm, head, norm_eps: config.rms_norm_eps, part })
+    }
+
+    /// A layer's result, of what this host has of it.
+    fn of_all_hosts(&self, result: Array) -> Result<Array> {
+        match &self.part {
+            Some(part) => part.group.all_sum(&result),
+            None => Ok(result),
+        }
     }
 
     /// In which format it computes.
@@ -118,9 +134,10 @@ impl Model {
         let mut hidden = self.embedding.rows(&step.tokens)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&hidden, Some(&layer.input_norm), self.norm_eps)?;
-            hidden = hidden.add(layer.attention.forward(&normed, step, index, sequences)?)?;
+            hidden =
+                hidden.add(self.of_all_hosts(layer.attention.forward(&normed, step, index, sequences)?)?)?;
             let normed = rms_norm(&hidden, Some(&layer.post_attention_norm), self.norm_eps)?;
-            hidden = hidden.add(layer.feed_forward.forward(&normed)?)?;
+            hidden = hidden.add(self.of_all_hosts(layer.feed_forward.forward(&normed)?)?)?;
         }
         if step.n_wanted == 0 {
             return Ok(None);

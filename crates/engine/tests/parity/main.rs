@@ -22,9 +22,13 @@ mod cpu;
 #[path = "../rules/draw.rs"]
 mod draw_rule;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
+mod hosts;
+#[cfg(any(target_os = "macos", feature = "mlx"))]
 mod mlx;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 mod mlx_drawing;
 mod reference;
 #[cfg(any(target_os = "macos", feature = "mlx"))]
 mod serving;
+#[cfg(any(target_os = "macos", feature = "mlx"))]
+mod wide;

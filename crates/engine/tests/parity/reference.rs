@@ -15,6 +15,8 @@ const LEAST_ADAPTERS: usize = 6;
 pub(crate) struct Reference {
     pub(crate) name: String,
     pub(crate) checkpoint: CheckpointWeights,
+    /// Where it was recorded: the checkpoint's directory, or the adapter's.
+    pub(crate) directory: PathBuf,
     /// The checkpoint alone, if this is one with an adapter.
     pub(crate) base: Option<PathBuf>,
     pub(crate) prompt: Vec<u32>,
@@ -50,6 +52,7 @@ impl Reference {
         Self {
             name,
             checkpoint,
+            directory: directory.to_owned(),
             base,
             prompt: tokens("prompt"),
             greedy: tokens("greedy"),
@@ -151,7 +154,7 @@ pub(crate) fn read_logits(path: &Path) -> (Vec<f32>, Vec<f32>) {
 
 /// Appends tokens in chunks; returns the logits of every position.
 pub(crate) fn prefill(
-    backend: &mut impl Backend,
+    backend: &mut (impl Backend + ?Sized),
     sequence: SequenceId,
     tokens: &[u32],
     chunk: usize,
@@ -168,7 +171,7 @@ pub(crate) fn prefill(
 
 /// Greedy tokens after what each sequence holds, all sequences stepping together; also the logits that chose them.
 pub(crate) fn generate(
-    backend: &mut impl Backend,
+    backend: &mut (impl Backend + ?Sized),
     prompts: &[(SequenceId, &[u32])],
     n: usize,
 ) -> Vec<(Vec<u32>, Vec<f32>)> {

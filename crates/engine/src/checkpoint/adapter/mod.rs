@@ -89,6 +89,11 @@ impl Adapter {
         self.shard.files.fingerprint()
     }
 
+    /// The same on every machine; see [`CheckpointFiles::portable_fingerprint`].
+    pub(super) fn portable_fingerprint(&self) -> u64 {
+        self.shard.files.portable_fingerprint()
+    }
+
     /// The file of its tensors and, where those are no part of the model's own table, the tensors.
     pub(super) fn own_tensors(self) -> Option<(Shard, Vec<TensorEntry>)> {
         match self.config {
