@@ -128,6 +128,10 @@ impl<B: Backend + Drawing> Backend for LeadBackend<B> {
         self.inner.kv_granule_tokens()
     }
 
+    fn forks_copy(&self) -> bool {
+        self.inner.forks_copy()
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.inner.kv_bytes()
     }
