@@ -125,6 +125,10 @@ impl Chosen {
         self,
         model: &CheckpointWeights,
         options: &EngineOptions,
+        #[cfg_attr(
+            not(any(target_os = "macos", feature = "mlx")),
+            expect(unused_variables, reason = "only MLX computes a part")
+        )]
         cut: Option<&Cut>,
         read: &mut dyn FnMut(u64, u64),
     ) -> Result<Built, EngineError> {

@@ -250,10 +250,6 @@ impl Drop for Following {
 
 /// What the first host says.
 #[derive(Debug)]
-#[cfg_attr(
-    not(any(target_os = "macos", feature = "mlx", test)),
-    expect(dead_code, reason = "only MLX has hosts")
-)]
 pub(super) struct Heard {
     commands: mpsc::Receiver<Command>,
     /// How it ended, once it has: `Some(None)` as it should.
@@ -262,10 +258,6 @@ pub(super) struct Heard {
 
 /// A backend that is told what to do by the first host's names.
 #[derive(Debug)]
-#[cfg_attr(
-    not(any(target_os = "macos", feature = "mlx", test)),
-    expect(dead_code, reason = "only MLX has hosts")
-)]
 struct Follower<B> {
     backend: B,
     sequences: HashMap<u64, SequenceId>,
@@ -273,10 +265,6 @@ struct Follower<B> {
     logits: Logits,
 }
 
-#[cfg_attr(
-    not(any(target_os = "macos", feature = "mlx", test)),
-    expect(dead_code, reason = "only MLX has hosts")
-)]
 impl<B: Backend + Drawing> Follower<B> {
     fn new(backend: B) -> Self {
         Self { backend, sequences: HashMap::new(), steps: HashMap::new(), logits: Logits::default() }

@@ -12,7 +12,7 @@
 //! asked is that we are as far from it as the f32 reference is. The MLX backend computes the same in the same way.
 //!
 //! Run with `--nocapture` for the table.
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "also in the helpers of tests")]
 
 mod adapters;
 #[cfg(any(target_os = "macos", feature = "mlx"))]

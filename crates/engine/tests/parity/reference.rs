@@ -16,6 +16,10 @@ pub(crate) struct Reference {
     pub(crate) name: String,
     pub(crate) checkpoint: CheckpointWeights,
     /// Where it was recorded: the checkpoint's directory, or the adapter's.
+    #[cfg_attr(
+        not(any(target_os = "macos", feature = "mlx")),
+        expect(dead_code, reason = "only processes of other hosts open it again")
+    )]
     pub(crate) directory: PathBuf,
     /// The checkpoint alone, if this is one with an adapter.
     pub(crate) base: Option<PathBuf>,
