@@ -33,19 +33,21 @@ fn an_unknown_model_path_leaves_the_daemon_up_and_is_said() {
 fn flag_variable_and_config_name_the_model_in_this_order() {
     let home = Home::new();
     home.write_config("[model]\npath = \"/from/config\"\n");
-    let from = |daemon: &Daemon| {
+    let from = |daemon: Daemon| {
         daemon.wait_until_listening();
         let tried = daemon.get("/api/status").expect(200).json()["model"]["tried"][0].clone();
+        // In peace, so that nobody takes its socket for that of the next one.
+        daemon.stop();
         (tried["path"].as_str().unwrap().to_owned(), tried["from"].as_str().unwrap().to_owned())
     };
-    assert_eq!(from(&Daemon::spawn(&home, &[])), ("/from/config".into(), "config".into()));
+    assert_eq!(from(Daemon::spawn(&home, &[])), ("/from/config".into(), "config".into()));
     let with_variable = |args: &[&str]| {
         let mut command = home.command(&["serve"]);
         command.args(args).env("GLM_MODEL_PATH", "/from/variable");
         Daemon::spawn_command(command, home.socket())
     };
-    assert_eq!(from(&with_variable(&[])), ("/from/variable".into(), "GLM_MODEL_PATH".into()));
-    assert_eq!(from(&with_variable(&["--model", "/from/flag"])), ("/from/flag".into(), "--model".into()));
+    assert_eq!(from(with_variable(&[])), ("/from/variable".into(), "GLM_MODEL_PATH".into()));
+    assert_eq!(from(with_variable(&["--model", "/from/flag"])), ("/from/flag".into(), "--model".into()));
 }
 
 #[test]

@@ -102,9 +102,17 @@ fn the_parts_are_the_whole() {
 fn what_cannot_be_cut_is_said_with_field_bound_and_value() {
     let three = cuts(&checkpoint("../../assets/demo-model"), 3).unwrap_err().to_string();
     assert_eq!(three, "`num_key_value_heads` must be at least 3 to be shared by 3 hosts, got 2");
-    let grouped = cuts(&checkpoint("tests/data/air-4bit"), 2).unwrap_err();
+    let air = checkpoint("tests/data/air-4bit");
+    let heads = cuts(&air, 2).unwrap_err().to_string();
     assert_eq!(
-        grouped.to_string(),
+        heads,
+        "`num_key_value_heads` must be at least 4 to be shared by 2 hosts, got 2, since 64 weights share a scale"
+    );
+    let MlpWeights::Moe(moe) = &air.weights.layers[1].mlp else { panic!("it is a mixture") };
+    let share = Share { rank: 0, size: 2 };
+    let experts = share.check_mlp("moe_intermediate_size", moe.experts.iter()).unwrap_err().to_string();
+    assert_eq!(
+        experts,
         "`moe_intermediate_size` must be at least 128 to be shared by 2 hosts, got 64, since 64 weights share a scale"
     );
 }
