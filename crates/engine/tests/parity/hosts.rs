@@ -347,7 +347,7 @@ fn check_wide(checkpoint: &CheckpointWeights, backend: &mut dyn Backend) {
 fn step_for_ever(mut backend: Box<dyn Backend>) {
     let doubt = backend.doubt().unwrap();
     assert!(doubt().is_none());
-    std::thread::spawn(move || {
+    let doubter = std::thread::spawn(move || {
         while doubt().is_none() {
             std::thread::park_timeout(Duration::from_millis(10));
         }
@@ -363,7 +363,8 @@ fn step_for_ever(mut backend: Box<dyn Backend>) {
         if let Err(error) = step {
             println!("failed: {error}");
             assert!(backend.open(8).is_err(), "there is no going on");
-            return;
+            // This process ends with this thread.
+            return doubter.join().unwrap();
         }
     }
 }
