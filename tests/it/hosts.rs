@@ -74,6 +74,8 @@ fn two_hosts_answer_and_one_that_is_lost_takes_nothing_else_down() {
     daemon.wait_until_ready();
     assert_eq!(daemon.chat(&question)["response"], answer);
     daemon.post("/api/model/unload", &json!({})).expect(200);
+    daemon.request("POST", "/api/model/load", None).expect(200);
+    daemon.wait_until_ready();
     assert_eq!(daemon.chat(&question)["response"], answer, "the model is loaded again, on both hosts");
     let ended = daemon.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
