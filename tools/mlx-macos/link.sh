@@ -8,8 +8,6 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
-# shellcheck source=tools/mlx-linux/common.sh
-. "$here/../mlx-linux/common.sh"
 # shellcheck source=tools/mlx-macos/toolchain.sh
 . "$here/toolchain.sh"
 

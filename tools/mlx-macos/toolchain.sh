@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the scripts here have in common: for which system they build, and with which compilers they do so on Linux. To be
-# read in the root of the repository, after ../mlx-linux/common.sh.
+# read in the root of the repository.
+
+# shellcheck source=tools/mlx-linux/common.sh
+. tools/mlx-linux/common.sh
 
 target=aarch64-apple-darwin
 work=$PWD/target/mlx-macos

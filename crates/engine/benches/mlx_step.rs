@@ -19,7 +19,6 @@ const DEPTH: usize = 64;
 const N_PREFILLS: usize = 7;
 const N_STEPS: usize = 60;
 const N_WARM_UP: usize = 5;
-const MOST_LIKELY: Draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.0 };
 
 fn main() {
     let directory = std::env::var("BOCA_BENCH_MODEL").expect("BOCA_BENCH_MODEL names a checkpoint directory");
@@ -60,7 +59,8 @@ fn prefill_seconds(backend: &mut MlxBackend, tokens: &[u32]) -> f64 {
 fn decode_seconds(backend: &mut MlxBackend, prompt: &[u32], n: usize) -> f64 {
     let sequences = open(backend, prompt, n);
     let chunks = |feed| {
-        let chunk = |sequence: &SequenceId| DrawChunk { sequence: *sequence, feed, draw: Some(MOST_LIKELY) };
+        let chunk =
+            |sequence: &SequenceId| DrawChunk { sequence: *sequence, feed, draw: Some(Draw::MOST_LIKELY) };
         sequences.iter().map(chunk).collect::<Vec<_>>()
     };
     let mut launched = backend.launch_drawing(&chunks(Feed::Tokens(prompt))).unwrap();

@@ -19,6 +19,9 @@ pub struct Draw {
 }
 
 impl Draw {
+    /// The cheapest one.
+    pub const MOST_LIKELY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.0 };
+
     /// Whether it takes the most likely token. A temperature that f32 has no normal number for counts as none.
     pub fn is_greedy(&self) -> bool {
         self.temperature < f32::MIN_POSITIVE || self.top_k == 1

@@ -41,6 +41,7 @@ pub const TEXT_STACK_BYTES: usize = 16 << 20;
 mod error;
 mod generator;
 mod one_by_one;
+mod path_bytes;
 mod prompt_fit;
 mod prompts;
 mod sequences;

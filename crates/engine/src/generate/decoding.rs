@@ -132,7 +132,7 @@ impl Decoding {
         match n_unread.checked_sub(self.forced.len()) {
             Some(n_picked) => self.sampler.draw(n_picked),
             // Nobody will read it: another one is fed in its place.
-            None => Sampler::any_draw(),
+            None => Draw::MOST_LIKELY,
         }
     }
 

@@ -25,7 +25,7 @@ pub struct EngineOptions {
     pub mlx_limits: MlxLimits,
     /// The directory of an adapter in mlx-lm's layout; `None` takes the model as it is. A path need not be UTF-8, so it
     /// crosses to an engine process as bytes.
-    #[serde(with = "path_bytes")]
+    #[serde(with = "crate::path_bytes::optional")]
     pub adapter: Option<PathBuf>,
     /// The hosts that compute the model together, of which this one is the first; `None` is this one alone.
     pub hosts: Option<Hosts>,
@@ -72,21 +72,6 @@ impl Default for EngineOptions {
             prefix_cache_disk: None,
             system_prompts: Vec::new(),
         }
-    }
-}
-
-mod path_bytes {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::ffi::OsString;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    use std::path::PathBuf;
-
-    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
-        path.as_ref().map(|path| path.as_os_str().as_bytes()).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
-        Ok(Option::deserialize(from)?.map(|bytes| OsString::from_vec(bytes).into()))
     }
 }
 

@@ -132,11 +132,6 @@ impl Sampler {
         self.rules(Random::unit_at(self.seed, self.n_drawn + n_more as u64))
     }
 
-    /// The cheapest one: the most likely token.
-    pub(super) fn any_draw() -> Draw {
-        Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.0 }
-    }
-
     /// A token was drawn as [`Sampler::draw`] said.
     pub(super) fn drawn(&mut self) {
         self.n_drawn += 1;

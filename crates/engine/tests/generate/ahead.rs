@@ -1,7 +1,7 @@
 //! Where the device draws, the next step is launched before the last token is read, and nobody can tell from the answers.
 
 use crate::drawing::{Asked, Diary, DrawingBackend};
-use crate::echo::{Told, asking};
+use crate::echo::{QUESTIONS, Told, asking};
 use boca_core::{FinishReason, GenerateRequest, Usage};
 use boca_engine::backend::BackendError;
 use boca_engine::checkpoint::Checkpoint;
@@ -51,17 +51,7 @@ fn engine_with(
 /// Requests of every kind: greedy and drawn, short and long, with stop strings, a bounded thinking, and some whose
 /// tokens must be picked from the logits.
 fn requests() -> Vec<GenerateRequest> {
-    let questions = [
-        "What can you do?",
-        "How do I stop the daemon?",
-        "Which model is this, and how large is it? Tell me what it needs.",
-        "Hello!",
-        "Where are the conversations kept?",
-        "Which commands are there?",
-        "What is a workflow?",
-        "Who are you?",
-    ];
-    let mut requests: Vec<GenerateRequest> = questions
+    let mut requests: Vec<GenerateRequest> = QUESTIONS
         .iter()
         .enumerate()
         .map(|(n, question)| {

@@ -1,6 +1,6 @@
 //! Many answers at once: none depends on its company, none stops the others, and what one breaks is its own.
 
-use crate::echo::{Step, Told, asking, demo, echo};
+use crate::echo::{QUESTIONS, Step, Told, asking, demo, echo};
 use boca_core::{FinishReason, GenerateRequest, Usage};
 use boca_engine::backend::BackendError;
 use boca_engine::{EngineError, Generator};
@@ -8,13 +8,7 @@ use std::time::Duration;
 
 #[test]
 fn an_answer_of_the_demo_model_is_the_same_in_any_company() {
-    let questions = [
-        "What can you do?",
-        "How do I stop the daemon?",
-        "Which model is this, and how large is it? Tell me what it needs.",
-        "Hello!",
-        "Where are the conversations kept?",
-    ];
+    let questions = &QUESTIONS[..5];
     let ask = |n: usize, temperature: f32| {
         let mut request = asking(&format!("r{n}"), questions[n], 30 + 7 * n as u32);
         request.sampling.temperature = Some(temperature);

@@ -226,6 +226,18 @@ impl Told {
     }
 }
 
+/// What the demo model can answer.
+pub(crate) const QUESTIONS: [&str; 8] = [
+    "What can you do?",
+    "How do I stop the daemon?",
+    "Which model is this, and how large is it? Tell me what it needs.",
+    "Hello!",
+    "Where are the conversations kept?",
+    "Which commands are there?",
+    "What is a workflow?",
+    "Who are you?",
+];
+
 /// The demo model with two threads.
 pub(crate) fn demo(prefill_chunk_tokens: usize, prefix_cache_bytes: u64) -> Box<dyn Generator> {
     let options = EngineOptions {

@@ -264,7 +264,7 @@ fn check_reference(reference: &Reference, backend: &mut dyn Backend) {
     let parent = backend.open(2 * reference.max_tokens()).unwrap();
     prefill(backend, parent, &reference.prompt, n_prompt);
     let fork = backend.fork(parent, n_prompt - 1, 2 * reference.max_tokens()).unwrap();
-    let (first, _) = draw_ahead(backend, fork, &reference.prompt[n_prompt - 1..], n, GREEDY);
+    let (first, _) = draw_ahead(backend, fork, &reference.prompt[n_prompt - 1..], n, Draw::MOST_LIKELY);
     assert_eq!(first, reference.greedy, "{name} drawn");
     backend.drawing().unwrap().cut(fork, n_prompt);
     assert_eq!(backend.len(fork), Some(n_prompt));
@@ -290,8 +290,6 @@ fn check_reference(reference: &Reference, backend: &mut dyn Backend) {
     let largest = reached.into_iter().fold(0.0, f32::max);
     println!("{name}: logits differ by {largest:.1e}, allowed is {tolerance:.1e}");
 }
-
-const GREEDY: Draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.0 };
 
 /// Draws `n` tokens, each step launched before the tokens of the one before are read; the last step is forgotten. Gives
 /// them and the tokens that the sequence then holds.

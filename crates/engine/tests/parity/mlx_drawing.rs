@@ -7,7 +7,7 @@ use boca_engine::drawing::{Draw, DrawChunk, Drawing, Feed};
 use boca_engine::generate::DeviceChoice;
 use boca_engine::mlx::{MlxBackend, MlxOptions};
 
-const GREEDY: Draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, unit: 0.5 };
+const GREEDY: Draw = Draw { unit: 0.5, ..Draw::MOST_LIKELY };
 
 fn backend(reference: &Reference) -> MlxBackend {
     let options = MlxOptions { device: DeviceChoice::Auto, widen: true, ..MlxOptions::default() };

@@ -28,7 +28,7 @@ const BETWEEN_WRITES: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixCacheDisk {
     /// A directory of their own; it is made when it is not there.
-    #[serde(with = "path_bytes")]
+    #[serde(with = "crate::path_bytes")]
     pub directory: PathBuf,
     /// The most bytes that its files take.
     pub max_bytes: u64,
@@ -171,22 +171,6 @@ impl Drop for Engine {
 
 fn job(backend: &dyn Backend, tokens: Vec<u32>, sequence: SequenceId) -> Option<Job> {
     backend.export(sequence).map(|image| Job { tokens, image })
-}
-
-/// A path as bytes: it need not be UTF-8.
-mod path_bytes {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::ffi::OsString;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    use std::path::{Path, PathBuf};
-
-    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-        path.as_os_str().as_bytes().serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-        Ok(OsString::from_vec(Vec::deserialize(from)?).into())
-    }
 }
 
 /// What a process that was killed has left.
