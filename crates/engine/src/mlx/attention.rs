@@ -24,7 +24,7 @@ pub(super) struct Attention {
     heads: Heads,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Heads {
     n_heads: i32,
     n_kv_heads: i32,
@@ -33,6 +33,8 @@ struct Heads {
     rope_theta: f32,
     norm_eps: f32,
     scale: f32,
+    /// Whether MLX has one kernel for attention here.
+    is_fused: bool,
 }
 
 impl Attention {
@@ -53,6 +55,7 @@ impl Attention {
                 rope_theta: config.rope_theta,
                 norm_eps: config.rms_norm_eps,
                 scale: (config.head_dim as f32).powf(-0.5),
+                is_fused: !uploader.on_cpu,
             },
         })
     }
@@ -65,62 +68,112 @@ impl Attention {
         layer: usize,
         sequences: &mut [KvSequence],
     ) -> Result<Array> {
-        let heads = self.heads;
-        let split = |x: Array, n_heads| x.reshape(&[-1, n_heads, 1, heads.head_dim]);
-        let norm = |x: Array, norm: &Option<Array>| match norm {
-            Some(norm) => rms_norm(&x, Some(norm), heads.norm_eps),
-            None => Ok(x),
+        let heads = &self.heads;
+        let norm = |x: Array, n_heads, norm: &Option<Array>| {
+            let x = x.reshape(&[-1, n_heads, 1, heads.head_dim])?;
+            match norm {
+                Some(norm) => rms_norm(&x, Some(norm), heads.norm_eps),
+                None => Ok(x),
+            }
         };
-        let queries = norm(split(self.q_proj.forward(x)?, heads.n_heads)?, &self.q_norm)?;
-        let keys = norm(split(self.k_proj.forward(x)?, heads.n_kv_heads)?, &self.k_norm)?;
-        let values = split(self.v_proj.forward(x)?, heads.n_kv_heads)?;
-        let attended = match (step.chunks(), sequences) {
-            ([chunk], [sequence]) => {
-                let rotate = |x: Array| heads.rope(&by_head(x)?, chunk.position);
-                by_row(heads.attend(
-                    &rotate(queries)?,
-                    &rotate(keys)?,
-                    &by_head(values)?,
-                    layer,
-                    sequence,
-                )?)?
-            }
-            (chunks, sequences) => {
-                // All chunks begin there but the first.
-                let begins: Vec<i32> = chunks[1..].iter().map(|chunk| chunk.first_row).collect();
-                let each = |x: Array| x.split_at_indices(&begins, 0);
-                let queries = each(heads.rope_rows(&queries, step)?)?;
-                let keys = each(heads.rope_rows(&keys, step)?)?;
-                let values = each(values)?;
-                let mut attended = Vec::with_capacity(chunks.len());
-                for (((queries, keys), values), sequence) in
-                    queries.into_iter().zip(keys).zip(values).zip(sequences)
-                {
-                    let (queries, keys, values) = (by_head(queries)?, by_head(keys)?, by_head(values)?);
-                    attended.push(by_row(heads.attend(&queries, &keys, &values, layer, sequence)?)?);
-                }
-                concatenate(&attended, 0)?
-            }
+        let new = Rows {
+            queries: norm(self.q_proj.forward(x)?, heads.n_heads, &self.q_norm)?,
+            keys: norm(self.k_proj.forward(x)?, heads.n_kv_heads, &self.k_norm)?,
+            values: self.v_proj.forward(x)?,
+        };
+        let attended = if heads.is_fused || !step.is_a_row_each() || sequences[0].shape().is_quantized() {
+            heads.attend_chunks(new, step, layer, sequences)?
+        } else {
+            heads.attend_rows(new, step, layer, sequences)?
         };
         let attended = attended.reshape(&[-1, heads.n_heads * heads.head_dim])?;
         self.o_proj.forward(&attended)
     }
 }
 
+/// What the rows of a step ask for and bring.
+struct Rows {
+    /// `[n_rows, n_heads, 1, head_dim]`
+    queries: Array,
+    /// `[n_rows, n_kv_heads, 1, head_dim]`
+    keys: Array,
+    /// `[n_rows, n_kv_heads * head_dim]`
+    values: Array,
+}
+
 impl Heads {
+    /// Each row is its own sequence's, as where all of them decode. This is what MLX makes of its attention where it has
+    /// no kernel for it, in as few operations for each sequence as there can be: on small models they are what a step
+    /// takes.
+    fn attend_rows(
+        &self,
+        new: Rows,
+        step: &StepArrays,
+        layer: usize,
+        sequences: &mut [KvSequence],
+    ) -> Result<Array> {
+        let grouped = [-1, self.n_heads / self.n_kv_heads, self.head_dim];
+        let single = [-1, 1, self.head_dim];
+        // `[n_rows * n_kv_heads, .., head_dim]`
+        let queries = self.scaled(&self.rope_rows(&new.queries, step)?)?.reshape(&grouped)?;
+        let keys = self.rope_rows(&new.keys, step)?.reshape(&single)?;
+        let values = new.values.reshape(&single)?;
+        let begins: Vec<i32> = (1..int(sequences.len())).map(|row| row * self.n_kv_heads).collect();
+        let each = |x: Array| if begins.is_empty() { Ok(vec![x]) } else { x.split_at_indices(&begins, 0) };
+        let rows = each(queries)?.into_iter().zip(each(keys)?).zip(each(values)?);
+        let mut attended = Vec::with_capacity(sequences.len());
+        for (((queries, keys), values), sequence) in rows.zip(sequences) {
+            let (keys, values) = sequence.append(layer, &keys, &values)?;
+            let scores = queries.matmul(keys.numbers().swap_axes(-1, -2)?)?;
+            attended.push(softmax_axis(&scores, -1, true)?.matmul(values.numbers())?);
+        }
+        joined(attended)
+    }
+
+    fn attend_chunks(
+        &self,
+        new: Rows,
+        step: &StepArrays,
+        layer: usize,
+        sequences: &mut [KvSequence],
+    ) -> Result<Array> {
+        let values = new.values.reshape(&[-1, self.n_kv_heads, 1, self.head_dim])?;
+        if let ([chunk], [sequence]) = (step.chunks(), &mut *sequences) {
+            let rotate = |x: Array| self.rope(&by_head(x)?, chunk.position);
+            let (queries, keys) = (rotate(new.queries)?, rotate(new.keys)?);
+            return by_row(self.attend(&queries, &keys, &by_head(values)?, layer, sequence)?);
+        }
+        // All chunks begin there but the first.
+        let begins: Vec<i32> = step.chunks()[1..].iter().map(|chunk| chunk.first_row).collect();
+        let each = |x: Array| x.split_at_indices(&begins, 0);
+        let queries = each(self.rope_rows(&new.queries, step)?)?;
+        let keys = each(self.rope_rows(&new.keys, step)?)?;
+        let rows = queries.into_iter().zip(keys).zip(each(values)?);
+        let mut attended = Vec::with_capacity(sequences.len());
+        for (((queries, keys), values), sequence) in rows.zip(sequences) {
+            let (queries, keys, values) = (by_head(queries)?, by_head(keys)?, by_head(values)?);
+            attended.push(by_row(self.attend(&queries, &keys, &values, layer, sequence)?)?);
+        }
+        joined(attended)
+    }
+
     /// `x`: `[1, n, n_tokens, head_dim]`, the first token at `position`.
-    fn rope(self, x: &Array, position: i32) -> Result<Array> {
+    fn rope(&self, x: &Array, position: i32) -> Result<Array> {
         rope(x, self.rotary_dim, false, self.rope_theta, 1.0, position, None)
     }
 
     /// `x`: `[n_rows, n, 1, head_dim]`, each row at its own position.
-    fn rope_rows(self, x: &Array, step: &StepArrays) -> Result<Array> {
+    fn rope_rows(&self, x: &Array, step: &StepArrays) -> Result<Array> {
         rope_dynamic(x, self.rotary_dim, false, self.rope_theta, 1.0, step.positions(), None)
+    }
+
+    fn scaled(&self, queries: &Array) -> Result<Array> {
+        queries.multiply(Array::from_f32(self.scale).as_dtype(queries.dtype())?)
     }
 
     /// Appends keys and values to the sequence, and attends to all that it has: `[1, n_heads, n_tokens, head_dim]`.
     fn attend(
-        self,
+        &self,
         queries: &Array,
         keys: &Array,
         values: &Array,
@@ -128,19 +181,19 @@ impl Heads {
         sequence: &mut KvSequence,
     ) -> Result<Array> {
         let n_tokens = queries.dim(-2);
-        let (keys, values) = sequence.append(layer, keys, values)?;
-        match (&keys.parts[..], &values.parts[..]) {
-            ([keys], [values]) => {
-                let mask = (n_tokens > 1).then_some(Mask::Causal);
-                scaled_dot_product_attention(queries, keys, values, self.scale, mask, None)
-            }
-            _ => self.attend_quantized(queries, &keys, &values),
+        let (keys, values) =
+            sequence.append(layer, &keys.squeeze_axes(&[0])?, &values.squeeze_axes(&[0])?)?;
+        if sequence.shape().is_quantized() {
+            return self.attend_quantized(queries, &keys, &values);
         }
+        let [keys, values] = [keys, values].map(|planes| planes.numbers().expand_dims(0));
+        let mask = (n_tokens > 1).then_some(Mask::Causal);
+        scaled_dot_product_attention(queries, keys?, values?, self.scale, mask, None)
     }
 
-    fn attend_quantized(self, queries: &Array, keys: &Planes, values: &Planes) -> Result<Array> {
+    fn attend_quantized(&self, queries: &Array, keys: &Planes, values: &Planes) -> Result<Array> {
         let n_tokens = queries.dim(-2);
-        let scaled = queries.multiply(Array::from_f32(self.scale).as_dtype(queries.dtype())?)?;
+        let scaled = self.scaled(queries)?;
         // Query heads that share keys stand side by side.
         let grouped = scaled.reshape(&[1, self.n_kv_heads, -1, n_tokens, self.head_dim])?;
         let mut scores = keys.product(&grouped, true)?;
@@ -161,6 +214,14 @@ impl Planes {
     fn product(&self, x: &Array, transpose: bool) -> Result<Array> {
         let [packed, scales, biases] = [0, 1, 2].map(|part| self.parts[part].expand_dims(-3));
         quantized_matmul(x, packed?, scales?, &biases?, transpose, self.group_size, 8)
+    }
+}
+
+/// What was computed of each sequence, one after the other.
+fn joined(mut attended: Vec<Array>) -> Result<Array> {
+    match attended.len() {
+        1 => Ok(attended.remove(0)),
+        _ => concatenate(&attended, 0),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys and values of sequences.
 //!
-//! Each layer has its keys and its values in arrays of `[1, n_kv_heads, capacity, ..]` that grow by
+//! Each layer has its keys and its values in arrays of `[n_kv_heads, capacity, ..]` that grow by
 //! [`KV_GRANULE_TOKENS`]. A fork shares its parent's arrays; the first of them that goes on writing copies what it holds.
 //! An array that nobody else has is written in place, which is MLX's own rule.
 //!
@@ -103,8 +103,8 @@ impl KvShape {
         }
     }
 
-    pub(super) fn array_shape(&self, n_tokens: usize, width: usize) -> [i32; 4] {
-        [1, int(self.n_kv_heads), int(n_tokens), int(width)]
+    pub(super) fn array_shape(&self, n_tokens: usize, width: usize) -> [i32; 3] {
+        [int(self.n_kv_heads), int(n_tokens), int(width)]
     }
 
     fn empty(&self, capacity: usize) -> Result<Planes> {
@@ -117,7 +117,7 @@ impl KvShape {
         Planes { parts, group_size: self.group_size.map(int) }
     }
 
-    /// What keys or values of `[1, n_kv_heads, n_tokens, head_dim]` are written as.
+    /// What keys or values of `[n_kv_heads, n_tokens, head_dim]` are written as.
     fn to_planes(self, numbers: &Array) -> Result<Planes> {
         Ok(self.planes(match self.group_size {
             None => vec![numbers.as_dtype(self.dtype)?],
@@ -128,6 +128,11 @@ impl KvShape {
         }))
     }
 
+    /// Whether they are kept in 8 bits.
+    pub(super) fn is_quantized(&self) -> bool {
+        self.group_size.is_some()
+    }
+
     fn out_of_memory(&self, n_tokens: usize) -> BackendError {
         let bytes = self.bytes_per_token().saturating_mul(n_tokens as u64);
         BackendError::OutOfMemory { n_tokens, bytes }
@@ -135,6 +140,11 @@ impl KvShape {
 }
 
 impl Planes {
+    /// Those that are not quantised.
+    pub(super) fn numbers(&self) -> &Array {
+        &self.parts[0]
+    }
+
     fn map(&self, change: impl FnMut(&Array) -> Result<Array>) -> Result<Self> {
         let parts = self.parts.iter().map(change).collect::<Result<_>>()?;
         Ok(Self { parts, group_size: self.group_size })
@@ -142,7 +152,7 @@ impl Planes {
 
     /// The first tokens.
     pub(super) fn first(&self, n_tokens: usize) -> Result<Self> {
-        self.map(|part| part.try_index((.., .., ..int(n_tokens), ..)))
+        self.map(|part| part.try_index((.., ..int(n_tokens), ..)))
     }
 
     /// The first tokens, with room for as many as `capacity`.
@@ -151,14 +161,14 @@ impl Planes {
         let mut room = room.parts.iter();
         self.first(n_tokens)?.map(|part| {
             let room = room.next().expect("both have the parts of one shape");
-            concatenate(&[part, room], 2)
+            concatenate(&[part, room], 1)
         })
     }
 
     fn write(&mut self, at: usize, new: &Self) -> Result<()> {
         for (part, new) in self.parts.iter_mut().zip(&new.parts) {
-            let end = at + new.dim(2) as usize;
-            part.try_index_mut((.., .., int(at)..int(end), ..), new)?;
+            let end = at + new.dim(1) as usize;
+            part.try_index_mut((.., int(at)..int(end), ..), new)?;
         }
         Ok(())
     }
@@ -215,6 +225,10 @@ impl KvSequence {
         Ok(sequence)
     }
 
+    pub(super) fn shape(&self) -> &KvShape {
+        &self.shape
+    }
+
     pub(super) fn len(&self) -> usize {
         self.n_tokens
     }
@@ -256,10 +270,10 @@ impl KvSequence {
         self.reserved = Rc::new(Reserved { bytes, all });
     }
 
-    /// Writes new keys and values of one layer, each `[1, n_kv_heads, n_new, head_dim]`, and gives all that there are now.
+    /// Writes new keys and values of one layer, each `[n_kv_heads, n_new, head_dim]`, and gives all that there are now.
     pub(super) fn append(&mut self, layer: usize, keys: &Array, values: &Array) -> Result<(Planes, Planes)> {
         let (at, shape) = (self.n_tokens, self.shape);
-        let n_tokens = at + keys.dim(2) as usize;
+        let n_tokens = at + keys.dim(1) as usize;
         let (all_keys, all_values) = &mut self.layers[layer];
         all_keys.write(at, &shape.to_planes(keys)?)?;
         all_values.write(at, &shape.to_planes(values)?)?;

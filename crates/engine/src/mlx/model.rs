@@ -83,6 +83,11 @@ impl StepArrays {
         &self.chunks
     }
 
+    /// Whether no chunk has more than one row.
+    pub(super) fn is_a_row_each(&self) -> bool {
+        self.chunks.len() == self.positions.size()
+    }
+
     /// Position of each row.
     pub(super) fn positions(&self) -> &Array {
         &self.positions
