@@ -446,6 +446,19 @@ impl Drawing for MlxBackend {
     }
 }
 
+impl Drop for MlxBackend {
+    /// Steps that nobody waits for still run, and a process that ends under them falls over. What hosts compute together is
+    /// not waited for: another one may be gone, and then it never ends.
+    fn drop(&mut self) {
+        if self.group.is_none() {
+            let last = with_stream(&self.stream, || Array::from_f32(0.0).add(Array::from_f32(0.0))?.eval());
+            if let Err(error) = last {
+                tracing::warn!(%error, "a step that was under way has failed");
+            }
+        }
+    }
+}
+
 /// The numbers of an array, once they are there.
 fn read<T: ArrayElement>(array: &Array) -> super::Result<&[T]> {
     array.try_as_slice().map_err(|error| Exception::custom(error.to_string()))

@@ -145,3 +145,30 @@ fn a_sequence_that_was_cut_goes_on_as_if_it_had_never_been_longer() {
     }
     assert_eq!(expected.len(), more.len() * vocab);
 }
+
+/// In the environment of a process that is to end while a step runs.
+const ENDS_IN_A_STEP: &str = "BOCA_TEST_ENDS_IN_A_STEP";
+
+/// Does nothing but in a process that [`a_process_ends_in_peace_while_a_step_runs`] starts.
+#[test]
+fn ends_while_a_step_runs() {
+    if std::env::var_os(ENDS_IN_A_STEP).is_none() {
+        return;
+    }
+    let mut backend = backend(&dense());
+    let sequence = open(&mut backend);
+    let chunk = DrawChunk { sequence, feed: Feed::Tokens(&[1; 8]), draw: Some(GREEDY) };
+    let ticket = backend.launch_drawing(&[chunk]).unwrap();
+    backend.forget(ticket);
+}
+
+#[test]
+fn a_process_ends_in_peace_while_a_step_runs() {
+    // MLX that is torn down under a step falls over in one of ten.
+    for _ in 0..40 {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        let process = process.args(["mlx_drawing::ends_while_a_step_runs", "--exact"]);
+        let output = process.env(ENDS_IN_A_STEP, "1").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
