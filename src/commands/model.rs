@@ -11,6 +11,7 @@ use boca_core::ModelInfo;
 use boca_engine::backend::Backend;
 use boca_engine::checkpoint::{Checkpoint, CheckpointError, VerifyReport};
 use boca_engine::cpu::CpuBackend;
+use boca_engine::shared::Hosts;
 use clap::Subcommand;
 use serde_json::json;
 use std::fmt::Write;
@@ -55,6 +56,9 @@ pub(crate) enum ModelCommand {
         /// The directory of a LoRA adapter for it, in mlx-lm's layout, instead of the one that the daemon would load
         #[arg(long, value_name = "DIR")]
         adapter: Option<PathBuf>,
+        /// So many hosts share the model, instead of those of the configuration
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=Hosts::MOST as i64))]
+        n_hosts: Option<u16>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -66,7 +70,7 @@ pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
     let (path, adapter, as_json) = match command {
         ModelCommand::Info { path, adapter, json }
         | ModelCommand::Verify { path, adapter, json }
-        | ModelCommand::Plan { path, adapter, json } => (path, adapter, *json),
+        | ModelCommand::Plan { path, adapter, json, .. } => (path, adapter, *json),
         ModelCommand::Load(args) => return change(common, args, true),
         ModelCommand::Unload(args) => return change(common, args, false),
     };
@@ -77,10 +81,12 @@ pub(crate) fn model(common: &CommonArgs, command: &ModelCommand) -> Exit {
     let done = match command {
         ModelCommand::Info { .. } => info(&choice, &settings, as_json),
         ModelCommand::Verify { .. } => verify(&choice, &settings, as_json),
-        ModelCommand::Plan { .. } => plan(&choice.source, &settings, as_json),
+        ModelCommand::Plan { n_hosts, .. } => {
+            plan(&choice.source, &settings, n_hosts.map(usize::from), as_json)
+        }
         ModelCommand::Load(_) | ModelCommand::Unload(_) => return Exit::Done,
     };
-    done.unwrap_or_else(|error| cannot_be_used(&error, as_json))
+    done.unwrap_or_else(|error| output::failure(&error, as_json))
 }
 
 fn change(common: &CommonArgs, args: &ModelChangeArgs, is_wanted: bool) -> Exit {
@@ -105,15 +111,6 @@ fn choose(
     }
     let choice = choose_model(&loaded.settings, &environment, DEMO_MODEL);
     Ok((choice, loaded.settings))
-}
-
-fn cannot_be_used(error: &CheckpointError, as_json: bool) -> Exit {
-    if as_json {
-        let told = output::print_json(&json!({ "ok": false, "error": error.to_string() }));
-        return if told == Exit::Done { Exit::Failed } else { told };
-    }
-    output::error(error);
-    Exit::Failed
 }
 
 fn info(choice: &ModelChoice, settings: &Settings, as_json: bool) -> Result<Exit, CheckpointError> {

@@ -1,15 +1,17 @@
 //! `boca model plan`: how much memory a model takes at several contexts and numbers of requests, from its headers.
 
 use super::output::{self, gigabytes};
-use crate::config::{ModelSettings, Settings};
+use crate::config::Settings;
 use crate::exit::Exit;
 use boca_core::KvPrecision;
 use boca_engine::ModelSource;
-use boca_engine::checkpoint::{CheckpointError, CheckpointWeights};
+use boca_engine::checkpoint::{CheckpointError, CheckpointWeights, Cut, Share};
+use boca_engine::generate::EngineOptions;
 use boca_engine::memory::{
     MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, ModelNeeds, Placement, kv_bytes_per_token,
     plan_memory,
 };
+use boca_engine::shared::Hosts;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -22,30 +24,43 @@ struct Row {
     context_tokens: u64,
     n_requests: u64,
     kv_bytes: u64,
-    mapped: Result<MemoryPlan, MemoryShort>,
+    /// Weights that are used where they lie in the file; `None` where hosts share the model, which only MLX does.
+    mapped: Option<Result<MemoryPlan, MemoryShort>>,
     resident: Result<MemoryPlan, MemoryShort>,
 }
 
 /// Everything that is shown.
 struct Plan {
     name: String,
+    /// How many hosts have a part each of what follows.
+    n_hosts: usize,
     needs: ModelNeeds,
     precision: KvPrecision,
     /// Of a token, in each precision.
     kv_bytes_per_token: [(KvPrecision, u64); KvPrecision::ALL.len()],
     facts: MemoryFacts,
+    /// How the configured backend would have the weights, or why there is none.
+    placement: Result<Placement, String>,
     configured: Row,
     rows: Vec<Row>,
 }
 
-/// Runs `boca model plan`.
+/// Runs `boca model plan`; `n_hosts` share the model, or those of the configuration.
 pub(super) fn plan(
     source: &ModelSource,
     settings: &Settings,
+    n_hosts: Option<usize>,
     as_json: bool,
 ) -> Result<Exit, CheckpointError> {
     let model = CheckpointWeights::open_adapted(source, settings.engine.adapter.as_deref())?;
-    let plan = Plan::of(&model, &settings.model, MemoryFacts::read());
+    let n_hosts = n_hosts.or_else(|| settings.engine.hosts.as_ref().map(Hosts::n)).unwrap_or(1);
+    // No part is larger than the first host's.
+    let cut = match Cut::new(&model.config, &model.weights, Share { rank: 0, size: n_hosts }) {
+        _ if n_hosts == 1 => None,
+        Ok(cut) => Some(cut),
+        Err(error) => return Ok(output::failure(&error, as_json)),
+    };
+    let plan = Plan::of(&model, settings, cut.as_ref(), MemoryFacts::read());
     Ok(match as_json {
         true => output::print_json(&plan.json()),
         false => output::print(&plan.text()),
@@ -53,11 +68,23 @@ pub(super) fn plan(
 }
 
 impl Plan {
-    fn of(model: &CheckpointWeights, settings: &ModelSettings, facts: MemoryFacts) -> Self {
+    fn of(model: &CheckpointWeights, settings: &Settings, cut: Option<&Cut>, facts: MemoryFacts) -> Self {
+        let options = EngineOptions {
+            backend: settings.engine.backend,
+            device: settings.engine.device,
+            ..EngineOptions::default()
+        };
+        let settings = &settings.model;
         let chunk = settings.prefill_chunk_tokens;
         let precision = settings.kv_precision;
-        let needs = |n_requests: u64| ModelNeeds::on_cpu(model, precision, chunk, n_requests as usize);
-        let on_mlx = |n_requests: u64| ModelNeeds::on_mlx(model, precision, chunk, n_requests as usize);
+        let on_mlx = |n_requests: u64| {
+            let needs = ModelNeeds::on_mlx(model, precision, chunk, n_requests as usize);
+            cut.map_or(needs, |cut| needs.of_part(model, cut))
+        };
+        let needs = |n_requests: u64| match cut {
+            None => ModelNeeds::on_cpu(model, precision, chunk, n_requests as usize),
+            Some(_) => on_mlx(n_requests),
+        };
         let row = |context_tokens: Option<u64>, n_requests: u64, kv_limit_bytes, prefix_cache_bytes| {
             let needs = needs(n_requests);
             let context = context_tokens.unwrap_or(needs.context_tokens).min(needs.context_tokens);
@@ -71,7 +98,7 @@ impl Plan {
                 context_tokens: context,
                 n_requests,
                 kv_bytes: needs.kv_bytes(context, n_requests),
-                mapped: plan_memory(&needs, &wishes, &facts, Placement::Mapped),
+                mapped: cut.is_none().then(|| plan_memory(&needs, &wishes, &facts, Placement::Mapped)),
                 resident: plan_memory(&on_mlx(n_requests), &wishes, &facts, Placement::Resident),
             }
         };
@@ -88,11 +115,18 @@ impl Plan {
             // Each row is asked whether all of it fits, so it gets exactly what it takes.
             REQUESTS.map(|n| row(Some(context), n, Some(needs.kv_bytes(context, n)), 0))
         });
+        let own_config = cut.map(|cut| cut.config(&model.config));
+        let own_config = own_config.as_ref().unwrap_or(&model.config);
         Self {
             name: model.name.clone(),
+            n_hosts: cut.map_or(1, |cut| cut.share().size),
+            placement: match cut {
+                Some(_) => Ok(Placement::Resident),
+                None => options.placement().map_err(|error| error.to_string()),
+            },
             precision: settings.kv_precision,
             kv_bytes_per_token: KvPrecision::ALL
-                .map(|precision| (precision, kv_bytes_per_token(&model.config, precision))),
+                .map(|precision| (precision, kv_bytes_per_token(own_config, precision))),
             rows: rows.collect(),
             needs,
             configured,
@@ -109,6 +143,9 @@ impl Plan {
             writeln!(text, "{name:<16}{value}").unwrap_or_default();
         };
         line("model", self.name.clone());
+        if self.n_hosts > 1 {
+            line("hosts", format!("{}, of which each needs what follows", self.n_hosts));
+        }
         line("weights", gigabytes(needs.weights_bytes));
         line(
             "keys and values",
@@ -131,7 +168,7 @@ impl Plan {
         let (context, n) = (configured.context_tokens, configured.n_requests);
         line(
             "as configured",
-            format!("context of {context} tokens, {n} requests at once: {}", verdict(configured)),
+            format!("context of {context} tokens, {n} requests at once: {}", self.verdict()),
         );
         text.push('\n');
         let columns = ["context", "requests", "keys and values", "cpu", "weights resident"];
@@ -141,7 +178,7 @@ impl Plan {
                 row.context_tokens.to_string(),
                 row.n_requests.to_string(),
                 gigabytes(row.kv_bytes),
-                on_cpu(&row.mapped).to_owned(),
+                row.mapped.as_ref().map_or("cannot share", on_cpu).to_owned(),
                 resident(needs, row),
             ]
         }));
@@ -153,6 +190,33 @@ impl Plan {
             writeln!(text, "{}", padded.join("  ").trim_end()).unwrap_or_default();
         }
         text
+    }
+
+    /// What the daemon would do.
+    fn verdict(&self) -> String {
+        let judged = match (&self.placement, &self.configured) {
+            (Err(error), _) => return error.clone(),
+            (Ok(Placement::Mapped), Row { mapped: Some(mapped), .. }) => mapped,
+            (Ok(_), Row { resident, .. }) => resident,
+        };
+        match judged {
+            Ok(plan) => {
+                let limit = gigabytes(plan.kv_limit_bytes);
+                let all = if plan.kv_limit_bytes < plan.kv_wanted_bytes {
+                    format!(" (all of them would take {})", gigabytes(plan.kv_wanted_bytes))
+                } else {
+                    String::new()
+                };
+                let streams = match plan.streams_with_bytes {
+                    Some(room) => {
+                        format!("; weights stream from disk, {} of them stay in memory", gigabytes(room))
+                    }
+                    None => String::new(),
+                };
+                format!("keys and values get {limit}{all}{streams}")
+            }
+            Err(short) => short.to_string(),
+        }
     }
 
     fn json(&self) -> Value {
@@ -171,6 +235,7 @@ impl Plan {
             .collect();
         json!({
             "ok": true,
+            "hosts": self.n_hosts,
             "model": {
                 "name": self.name,
                 "weights_bytes": needs.weights_bytes,
@@ -207,35 +272,13 @@ impl Row {
             "requests": self.n_requests,
             "kv_bytes": self.kv_bytes,
             "total_bytes": self.total_bytes(needs),
-            "cpu": judged(&self.mapped),
+            "cpu": self.mapped.as_ref().map(judged),
             "resident": judged(&self.resident),
         })
     }
 
     fn total_bytes(&self, needs: &ModelNeeds) -> u64 {
         needs.weights_bytes.saturating_add(needs.scratch_bytes).saturating_add(self.kv_bytes)
-    }
-}
-
-/// What the daemon would do.
-fn verdict(row: &Row) -> String {
-    match &row.mapped {
-        Ok(plan) => {
-            let limit = gigabytes(plan.kv_limit_bytes);
-            let all = if plan.kv_limit_bytes < plan.kv_wanted_bytes {
-                format!(" (all of them would take {})", gigabytes(plan.kv_wanted_bytes))
-            } else {
-                String::new()
-            };
-            let streams = match plan.streams_with_bytes {
-                Some(room) => {
-                    format!("; weights stream from disk, {} of them stay in memory", gigabytes(room))
-                }
-                None => String::new(),
-            };
-            format!("keys and values get {limit}{all}{streams}")
-        }
-        Err(short) => short.to_string(),
     }
 }
 

@@ -25,6 +25,16 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Exit {
     print(&format!("{value:#}\n"))
 }
 
+/// Tells that a command cannot be done, and why.
+pub(crate) fn failure(why: &dyn std::error::Error, as_json: bool) -> Exit {
+    if as_json {
+        let told = print_json(&serde_json::json!({ "ok": false, "error": why.to_string() }));
+        return if told == Exit::Done { Exit::Failed } else { told };
+    }
+    error(why);
+    Exit::Failed
+}
+
 /// Tells what went wrong.
 pub(crate) fn error(message: impl Display) {
     eprintln!("error: {message}");

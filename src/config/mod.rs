@@ -36,8 +36,7 @@ pub(crate) use origin::Origin;
 pub(crate) use places::{Environment, Os};
 pub(crate) use reload::Reloader;
 pub(crate) use settings::{
-    ChatSettings, DaemonSettings, EngineHome, LogFormat, LogSettings, ModelSettings, Settings,
-    SupervisionSettings,
+    ChatSettings, DaemonSettings, EngineHome, LogFormat, LogSettings, Settings, SupervisionSettings,
 };
 #[cfg(test)]
 pub(crate) use settings::{ClientSettings, StoreSettings};

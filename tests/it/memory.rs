@@ -4,7 +4,7 @@ use crate::harness::{Daemon, Home, stderr, stdout, until};
 use boca_engine::synthetic::{SyntheticCheckpoint, SyntheticShape};
 use serde_json::Value;
 
-fn plan(home: &Home, args: &[&str]) -> Value {
+fn plan_of(home: &Home, args: &[&str]) -> Value {
     let output = home.run(&[&["model", "plan", "--json"], args].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     serde_json::from_str(&stdout(&output)).unwrap()
@@ -18,7 +18,7 @@ fn the_plan_of_glm_4_5_air_is_made_from_its_headers() {
     let shape = SyntheticShape::glm_4_5_air(46).unwrap();
     SyntheticCheckpoint { shape, seed: 0, chat_template: String::new() }.write_hollow(&directory).unwrap();
     let path = directory.to_str().unwrap();
-    let plan = plan(&home, &[path]);
+    let plan = plan_of(&home, &[path]);
     let model = &plan["model"];
     let weights = model["weights_bytes"].as_u64().unwrap();
     assert!((60_100_000_000..60_200_000_000).contains(&weights), "{weights}");
@@ -40,6 +40,18 @@ fn the_plan_of_glm_4_5_air_is_made_from_its_headers() {
     assert_eq!(row(131_072, 8)["cpu"]["fits"], false);
     assert!(row(131_072, 8)["cpu"]["reason"].as_str().is_some_and(|told| told.contains("model.kv_memory")));
 
+    // Each of two hosts has half of the heads and of each expert, but all that is neither.
+    let of_two = plan_of(&home, &[path, "--n-hosts", "2"]);
+    let weights_of_two = of_two["model"]["weights_bytes"].as_u64().unwrap();
+    assert!(weights_of_two > weights / 2 && weights_of_two < weights * 11 / 20, "{weights_of_two}");
+    assert_eq!(of_two["model"]["kv_bytes_per_token"], 92 * 1024);
+    assert_eq!((&of_two["hosts"], &of_two["configured"]["cpu"]), (&2.into(), &Value::Null));
+    let text = stdout(&home.run(&["model", "plan", path, "--n-hosts", "2"]));
+    assert!(text.contains("of which each needs") && text.contains("cannot share"), "{text}");
+    let of_nine = home.run(&["model", "plan", path, "--n-hosts", "9"]);
+    assert_eq!(of_nine.status.code(), Some(1));
+    assert!(stderr(&of_nine).contains("num_key_value_heads"), "{}", stderr(&of_nine));
+
     let table = home.run(&["model", "plan", path]);
     let text = stdout(&table);
     for told in [
@@ -57,9 +69,12 @@ fn the_plan_of_glm_4_5_air_is_made_from_its_headers() {
 fn the_plan_follows_the_configuration() {
     let home = Home::new();
     home.write_config("[model]\ncontext_tokens = 1024\nmax_running = 2\nkv_memory = \"64 MiB\"\n");
-    let configured = &plan(&home, &[])["configured"];
+    let configured = &plan_of(&home, &[])["configured"];
     assert_eq!((&configured["context_tokens"], &configured["requests"]), (&1024.into(), &2.into()));
     assert_eq!(configured["cpu"]["kv_limit_bytes"], 64 << 20);
+    home.write_config("[engine]\nbackend = \"cpu\"\ndevice = \"gpu\"\n");
+    let told = stdout(&home.run(&["model", "plan"]));
+    assert!(told.contains("engine.device"), "{told}");
     let missing = home.run(&["model", "plan", "/no/such/model"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("/no/such/model"), "{}", stderr(&missing));

@@ -110,13 +110,22 @@ impl Chosen {
         Ok(Some(Cut::new(&model.config, &model.weights, share)?))
     }
 
+    /// Where it has the weights.
+    pub(super) fn placement(self) -> Placement {
+        match self {
+            Self::Native => Placement::Mapped,
+            Self::Mlx { .. } => Placement::Resident,
+        }
+    }
+
     /// What a model needs there.
     pub(super) fn needs(self, model: &CheckpointWeights, options: &EngineOptions) -> (ModelNeeds, Placement) {
         let (precision, chunk, n) = (options.kv_precision, options.prefill_chunk_tokens, options.max_running);
-        match self {
-            Self::Native => (ModelNeeds::on_cpu(model, precision, chunk, n), Placement::Mapped),
-            Self::Mlx { .. } => (ModelNeeds::on_mlx(model, precision, chunk, n), Placement::Resident),
-        }
+        let needs = match self {
+            Self::Native => ModelNeeds::on_cpu(model, precision, chunk, n),
+            Self::Mlx { .. } => ModelNeeds::on_mlx(model, precision, chunk, n),
+        };
+        (needs, self.placement())
     }
 
     /// Builds the backend, of the part that `cut` says. One that keeps weights of its own tells `read` how far it is, in

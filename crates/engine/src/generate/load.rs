@@ -5,7 +5,7 @@ use super::disk::PrefixCacheDisk;
 use super::engine::{Engine, EngineConfig};
 use crate::backend::BackendError;
 use crate::checkpoint::{Checkpoint, CheckpointWeights, Cut};
-use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, plan_memory};
+use crate::memory::{MemoryFacts, MemoryPlan, MemoryShort, MemoryWishes, Placement, plan_memory};
 use crate::shared::Hosts;
 use crate::text::TextModel;
 use crate::{EngineError, Generator, ModelSource};
@@ -72,6 +72,16 @@ impl Default for EngineOptions {
             prefix_cache_disk: None,
             system_prompts: Vec::new(),
         }
+    }
+}
+
+impl EngineOptions {
+    /// How the backend that they choose on this machine has its weights.
+    ///
+    /// # Errors
+    /// [`EngineError::Choice`] where there is none.
+    pub fn placement(&self) -> Result<Placement, EngineError> {
+        Chosen::of(self).map(Chosen::placement)
     }
 }
 

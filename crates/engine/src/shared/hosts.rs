@@ -27,14 +27,14 @@ pub enum BadHosts {
     #[error("must name each address once, {0:?} comes twice")]
     Twice(String),
     /// Too few, or absurdly many.
-    #[error("must name 2 to {MOST} hosts, got {0}")]
+    #[error("must name 2 to {most} hosts, got {0}", most = Hosts::MOST)]
     Number(usize),
 }
 
-/// The most hosts of a group.
-const MOST: usize = 64;
-
 impl Hosts {
+    /// The most hosts of a group.
+    pub const MOST: usize = 64;
+
     /// Checks a list.
     ///
     /// # Errors
@@ -55,7 +55,11 @@ impl Hosts {
             }
             hosts.push(host);
         }
-        if (2..=MOST).contains(&hosts.len()) { Ok(Self(hosts)) } else { Err(BadHosts::Number(hosts.len())) }
+        if (2..=Self::MOST).contains(&hosts.len()) {
+            Ok(Self(hosts))
+        } else {
+            Err(BadHosts::Number(hosts.len()))
+        }
     }
 
     /// All of them.
