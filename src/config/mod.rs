@@ -39,7 +39,7 @@ pub(crate) use settings::{
     ChatSettings, DaemonSettings, EngineHome, LogFormat, LogSettings, Settings, SupervisionSettings,
 };
 #[cfg(test)]
-pub(crate) use settings::{ClientSettings, StoreSettings};
+pub(crate) use settings::{ClientSettings, ModelSettings, StoreSettings};
 
 use std::collections::BTreeMap;
 
