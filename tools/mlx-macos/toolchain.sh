@@ -4,6 +4,8 @@
 
 # shellcheck source=tools/mlx-linux/common.sh
 . tools/mlx-linux/common.sh
+# shellcheck source=tools/debian.sh
+. tools/debian.sh
 
 target=aarch64-apple-darwin
 work=$PWD/target/mlx-macos
@@ -13,21 +15,8 @@ macos_version=14.0 # The oldest that MLX' package is there for.
 # form for its own system.
 distribution_packages=(rustc-web cargo-web rust-web-src rust-web-clippy)
 
-# need_distribution_compiler: installs what is missing where that can be done without asking anybody.
 need_distribution_compiler() {
-    local missing=() package
-    for package in "${distribution_packages[@]}"; do
-        [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-    done
-    if [ "${#missing[@]}" -eq 0 ]; then
-        return
-    fi
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "$0: building for macOS needs Debian's packages ${missing[*]}, and only root can install them" >&2
-        return 1
-    fi
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq --yes --no-install-recommends install "${missing[@]}"
+    need_packages 'building for macOS' "${distribution_packages[@]}"
 }
 
 # tool NAME VERSION: where the files of that Python package lie.

@@ -3,6 +3,9 @@
 # the test binary. See README.md for what it needs.
 set -euo pipefail
 cd "$(dirname "$0")"
+# shellcheck source=tools/debian.sh
+. ../debian.sh
+need_packages 'the check of AVX-512' bochs isolinux syslinux-common xorriso cpio
 
 cpu_model=corei7_skylake_x
 # bochs 2.7 says of the AVX-512 state that it lies elsewhere than its size allows. Linux 6 then switches all of AVX

@@ -2,6 +2,9 @@
 # Runs the kernel tests for Arm with NEON, under qemu's user-mode emulation. See README.md for what it needs.
 set -euo pipefail
 cd "$(dirname "$0")"
+# shellcheck source=tools/debian.sh
+. ../debian.sh
+need_packages 'the check of NEON' rustc-web cargo-web rust-web-src gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 
 target=aarch64-unknown-linux-gnu
 # The distribution's compiler has the sources of its standard library beside it, the usual toolchain only x86-64's
