@@ -22,6 +22,7 @@ mod provider_usage;
 mod requirements;
 pub mod resilience;
 mod sampling;
+pub mod schedule;
 mod text_rules;
 
 pub use actor_state::ActorState;
