@@ -4,6 +4,7 @@
 //! can be tested without a daemon. All crates may depend on this one; it depends on none of them.
 
 mod actor_state;
+pub mod alert;
 mod answer;
 mod chat;
 mod context;
