@@ -10,6 +10,7 @@ mod chat;
 mod context;
 mod deadline;
 mod error;
+pub mod figures;
 pub mod fusion;
 mod generate;
 mod generator_load;
