@@ -23,6 +23,7 @@ mod provider;
 mod provider_usage;
 mod requirements;
 pub mod resilience;
+pub mod rollup;
 mod sampling;
 pub mod schedule;
 mod text_rules;

@@ -1,0 +1,123 @@
+use super::*;
+use crate::MicroUsd;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn tally(values: &[u64]) -> Tally {
+    let counts = values.iter().map(|value| (*value, 1));
+    Tally {
+        outcomes: BTreeMap::from([("stop".to_owned(), values.len() as u64)]),
+        cost: MicroUsd(values.iter().sum()),
+        total_us: Spread::new(counts, values.iter().sum()),
+        ..Tally::default()
+    }
+}
+
+#[test]
+fn a_spread_has_the_quantiles_of_its_values() {
+    let spread = Spread::new((1..=1000).rev().map(|value| (value, 1)), 500_500);
+    assert_eq!(spread.count(), 1000);
+    assert_eq!(
+        [0.0, 0.5, 0.95, 0.99, 1.0].map(|part| spread.quantile(part)),
+        [1, 500, 950, 990, 1000].map(Some)
+    );
+    assert_eq!((spread.mean(), spread.max(), spread.count_up_to(10)), (Some(500.5), Some(1000), 10));
+    let nothing = Spread::new([(7, 0)], 0);
+    assert_eq!(
+        (nothing.quantile(0.5), nothing.mean(), nothing.max(), nothing.count()),
+        (None, None, None, 0)
+    );
+    let extremes = Spread::new([(1, u64::MAX), (2, u64::MAX)], u64::MAX);
+    assert_eq!((extremes.count(), extremes.quantile(1.0)), (u64::MAX, Some(1)));
+}
+
+#[test]
+fn what_ages_becomes_coarser_and_goes_in_the_end() {
+    let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let minute_before = |days: i64| Period::of(Grain::Minute, now - SignedDuration::from_hours(24 * days));
+    let becomes = |period: Period| thinning([period], now).merge.keys().next().map(|period| period.grain);
+    assert_eq!(thinning([minute_before(1)], now), Thinning::default());
+    assert_eq!(becomes(minute_before(3)), Some(Grain::TenMinutes));
+    assert_eq!(becomes(minute_before(15)), Some(Grain::Hour));
+    assert_eq!(becomes(minute_before(100)), Some(Grain::Day));
+    assert_eq!(thinning([minute_before(500)], now).drop.len(), 1);
+    // What a clock that was wrong has left in the future stays until its time has come.
+    assert_eq!(thinning([minute_before(-400)], now), Thinning::default());
+    assert_eq!(Period::of(Grain::Day, "1969-12-31T23:59:59Z".parse().unwrap()).begin_s, -86_400);
+}
+
+/// Minutes with what was measured in them, thinned as the days go by.
+fn kept(minutes: &BTreeMap<i64, Tally>, looks: &[Timestamp]) -> BTreeMap<Period, Tally> {
+    let mut kept: BTreeMap<Period, Tally> = BTreeMap::new();
+    for (minute, tally) in minutes {
+        kept.insert(Period { grain: Grain::Minute, begin_s: minute * 60 }, tally.clone());
+    }
+    for now in looks {
+        let Thinning { merge, drop } = thinning(kept.keys().copied(), *now);
+        for (into, from) in merge {
+            let parts: Vec<Tally> = from.iter().filter_map(|period| kept.remove(period)).collect();
+            let sum = kept.entry(into).or_default();
+            parts.iter().for_each(|part| sum.add(part));
+        }
+        drop.iter().for_each(|period| std::mem::drop(kept.remove(period)));
+    }
+    kept
+}
+
+proptest! {
+    #[test]
+    fn thinning_loses_nothing_that_is_young_enough(
+        minutes in prop::collection::btree_map(0i64..500 * 1440, prop::collection::vec(1u64..1000, 1..4), 1..200),
+        days in prop::collection::vec(0i64..520, 1..8),
+    ) {
+        let begin = Timestamp::from_second(1_767_225_600).unwrap();
+        let minutes: BTreeMap<i64, Tally> =
+            minutes.into_iter().map(|(minute, values)| (minute + begin.as_second() / 60, tally(&values))).collect();
+        let mut looks: Vec<Timestamp> =
+            days.into_iter().map(|days| begin + SignedDuration::from_hours(24 * days)).collect();
+        looks.sort_unstable();
+        let last = looks.last().unwrap().as_second();
+        let kept = kept(&minutes, &looks);
+        let oldest = last - Grain::Day.kept_s();
+        let sum = |tallies: &mut dyn Iterator<Item = &Tally>| {
+            tallies.fold(Tally::default(), |mut sum, tally| {
+                sum.add(tally);
+                sum
+            })
+        };
+        // Each day is there whole or not at all.
+        let day = 86_400;
+        let first_day = oldest.div_euclid(day) * day;
+        let young = minutes.iter().filter(|(minute, _)| **minute * 60 >= first_day + day).map(|(_, tally)| tally);
+        let expected = sum(&mut young.into_iter());
+        let found = sum(&mut kept.iter().filter(|(period, _)| period.begin_s >= first_day + day).map(|(_, tally)| tally));
+        prop_assert_eq!(found, expected);
+        for period in kept.keys() {
+            let age = last - period.end_s();
+            let coarsest_s = Grain::ALL.into_iter().map(Grain::seconds).find(|seconds| *seconds > period.grain.seconds());
+            let waits_s = coarsest_s.unwrap_or_default();
+            prop_assert!(age <= period.grain.kept_s() + waits_s, "{period:?} is {age} s old");
+        }
+        // Once more changes nothing.
+        prop_assert_eq!(thinning(kept.keys().copied(), *looks.last().unwrap()), Thinning::default());
+    }
+
+    #[test]
+    fn it_makes_no_difference_in_what_order_periods_are_added(parts in prop::collection::vec(prop::collection::vec(0u64..50, 0..6), 0..6)) {
+        let all: Vec<u64> = parts.concat();
+        let mut forward = Tally::default();
+        parts.iter().for_each(|part| forward.add(&tally(part)));
+        let mut backward = Tally::default();
+        parts.iter().rev().for_each(|part| backward.add(&tally(part)));
+        prop_assert_eq!(&forward, &backward);
+        prop_assert_eq!(&forward.total_us, &tally(&all).total_us);
+        prop_assert_eq!(forward.requests(), all.len() as u64);
+    }
+}
+
+#[test]
+fn a_year_has_a_bound() {
+    // 2,880 + 10 minutes, 1,728 + 6, 1,824 + 24 and 310 + 1.
+    assert_eq!(Grain::most_periods(), 6783);
+}
