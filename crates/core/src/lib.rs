@@ -26,6 +26,7 @@ pub mod resilience;
 pub mod rollup;
 mod sampling;
 pub mod schedule;
+pub mod summary;
 mod text_rules;
 
 pub use actor_state::ActorState;
