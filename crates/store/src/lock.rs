@@ -4,8 +4,29 @@ use crate::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const LOCK_FILE: &str = "store.lock";
+
+/// A lock that was let go is held a moment longer by a process that was forked at that moment and has not become another
+/// program yet.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Tries again, for a moment, what fails because a lock is taken.
+pub(crate) fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_taken: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let begin = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_taken(&error) && begin.elapsed() < PATIENCE => thread::park_timeout(PAUSE),
+            done => return done,
+        }
+    }
+}
 
 /// Takes the lock of a store's directory; it is held until the file is dropped or the process ends.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, StoreError> {
@@ -17,7 +38,7 @@ pub(crate) fn lock_directory(directory: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(StoreError::io("open", &path))?;
-    match file.try_lock() {
+    match patiently(|| file.try_lock(), |error| matches!(error, TryLockError::WouldBlock)) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { directory: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(StoreError::Io { action: "lock", path, source }),
@@ -35,6 +56,13 @@ mod tests {
         let second = lock_directory(directory.path()).unwrap_err();
         assert!(matches!(second, StoreError::Locked { .. }), "{second}");
         drop(first);
+        let first = lock_directory(directory.path()).unwrap();
+        // Whoever holds it for a moment alone is waited for.
+        let soon = thread::spawn(move || {
+            thread::park_timeout(PATIENCE / 5);
+            drop(first);
+        });
         lock_directory(directory.path()).unwrap();
+        soon.join().unwrap();
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::StoreError;
 use crate::keys;
-use crate::lock::lock_directory;
+use crate::lock::{lock_directory, patiently};
 use crate::migrate::{STEPS, migrate};
 use crate::trees::Trees;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -161,6 +161,11 @@ fn open_or_recover(
     })
 }
 
+/// sled says it in words.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
+}
+
 fn attempt(database: &Path, cache_bytes: u64) -> Result<(sled::Db, Trees), Attempt> {
     let config = sled::Config::new()
         .path(database)
@@ -168,7 +173,7 @@ fn attempt(database: &Path, cache_bytes: u64) -> Result<(sled::Db, Trees), Attem
         .flush_every_ms(Some(FLUSH_EVERY_MS))
         .mode(sled::Mode::LowSpace);
     let open = move || {
-        let db = config.open()?;
+        let db = patiently(|| config.open(), is_locked)?;
         let trees = Trees::open(&db)?;
         Ok::<_, sled::Error>((db, trees))
     };

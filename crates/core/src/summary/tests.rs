@@ -116,7 +116,7 @@ proptest! {
     ) {
         let alert = |n: usize| AlertLine {
             name: format!("alert-{n}"),
-            change: if n % 2 == 0 { AlertChange::Firing } else { AlertChange::Resolved },
+            change: if n.is_multiple_of(2) { AlertChange::Firing } else { AlertChange::Resolved },
             at: format!("2026-11-23 0{n}:15"),
         };
         let facts = SummaryFacts {
