@@ -18,6 +18,11 @@ pub struct SeriesKey {
     pub mode: String,
 }
 
+/// How requests end with an answer.
+const ANSWERED: [&str; 5] = ["stop", "length", "tool_calls", "repetition", "content_filter"];
+/// How they end because whoever asked does not want the answer any more.
+const CANCELLED: [&str; 2] = ["cancelled", "abandoned"];
+
 /// What was measured. Everything here is a sum, so that periods add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -84,7 +89,28 @@ impl Tally {
 
     /// Requests that ended, however they did.
     pub fn requests(&self) -> u64 {
-        self.outcomes.values().fold(0, |sum: u64, n| sum.saturating_add(*n))
+        self.ended(|_| true)
+    }
+
+    /// Requests that ended with an answer.
+    pub fn answered(&self) -> u64 {
+        self.ended(|outcome| ANSWERED.contains(&outcome))
+    }
+
+    /// Requests that were ended by who had asked.
+    pub fn cancelled(&self) -> u64 {
+        self.ended(|outcome| CANCELLED.contains(&outcome))
+    }
+
+    /// Requests that failed, by cause.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, u64)> {
+        let failures = self.outcomes.iter().map(|(outcome, n)| (outcome.as_str(), *n));
+        failures.filter(|(outcome, _)| !ANSWERED.contains(outcome) && !CANCELLED.contains(outcome))
+    }
+
+    fn ended(&self, how: impl Fn(&str) -> bool) -> u64 {
+        let these = self.outcomes.iter().filter(|(outcome, _)| how(outcome));
+        these.fold(0, |sum: u64, (_, n)| sum.saturating_add(*n))
     }
 }
 

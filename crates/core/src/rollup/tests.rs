@@ -121,3 +121,22 @@ fn a_year_has_a_bound() {
     // 2,880 + 10 minutes, 1,728 + 6, 1,824 + 24 and 310 + 1.
     assert_eq!(Grain::most_periods(), 6783);
 }
+
+#[test]
+fn an_objective_is_kept_or_not() {
+    let objective = Objective::new(0.9, Some(std::time::Duration::from_micros(800))).unwrap();
+    let mut measured = tally(&(1..=1000).collect::<Vec<_>>());
+    measured.outcomes.extend([("abandoned".to_owned(), 7), ("deadline_exceeded".to_owned(), 24)]);
+    let Compliance { good, all, ratio, budget_left } = objective.compliance(&measured);
+    assert_eq!((good, all), (800, 1024));
+    assert!((ratio.unwrap() - 0.781_25).abs() < 1e-12, "{ratio:?}");
+    assert!((budget_left.unwrap() + 1.1875).abs() < 1e-9, "{budget_left:?}");
+    let answered = Objective::new(0.9, None).unwrap().compliance(&measured);
+    assert_eq!((answered.good, answered.all), (1000, 1024));
+    assert!(answered.budget_left.is_some_and(|left| (left - 0.765_625).abs() < 1e-9), "{answered:?}");
+    let nothing = objective.compliance(&Tally::default());
+    assert_eq!((nothing.ratio, nothing.budget_left), (None, None));
+    for share in [0.0, 1.0, -0.5, 95.0, f64::NAN] {
+        assert!(Objective::new(share, None).unwrap_err().to_string().starts_with("must be more than 0"));
+    }
+}

@@ -78,11 +78,6 @@ pub struct ProviderFacts {
     pub cost_usd: f64,
 }
 
-/// How requests end with an answer.
-const ANSWERED: [&str; 5] = ["stop", "length", "tool_calls", "repetition", "content_filter"];
-/// How they end because nobody wants the answer any more.
-const CANCELLED: [&str; 2] = ["cancelled", "abandoned"];
-
 impl WindowFacts {
     /// Those of everything that was measured in a window.
     pub fn of(series: &BTreeMap<SeriesKey, Tally>) -> Self {
@@ -92,25 +87,7 @@ impl WindowFacts {
             all.add(tally);
             by_provider.entry(&key.provider).or_default().add(tally);
         }
-        let mut facts = Self {
-            requests: all.requests(),
-            total_p50_s: all.total_us.quantile(0.5).map(seconds),
-            total_p95_s: all.total_us.quantile(0.95).map(seconds),
-            first_token_p95_s: all.first_token_us.quantile(0.95).map(seconds),
-            prompt_tokens: all.prompt_tokens,
-            cached_tokens: all.cached_tokens,
-            completion_tokens: all.completion_tokens,
-            cost_usd: dollars(all.cost),
-            ..Self::default()
-        };
-        for (outcome, n) in all.outcomes {
-            match &*outcome {
-                name if ANSWERED.contains(&name) => facts.answered += n,
-                name if CANCELLED.contains(&name) => facts.cancelled += n,
-                _ => drop(facts.failures.insert(outcome, n)),
-            }
-        }
-        facts.providers = by_provider
+        let providers = by_provider
             .into_iter()
             .map(|(name, tally)| {
                 let facts = ProviderFacts {
@@ -122,7 +99,20 @@ impl WindowFacts {
                 (name.to_owned(), facts)
             })
             .collect();
-        facts
+        Self {
+            requests: all.requests(),
+            answered: all.answered(),
+            cancelled: all.cancelled(),
+            failures: all.failures().map(|(cause, n)| (cause.to_owned(), n)).collect(),
+            total_p50_s: all.total_us.quantile(0.5).map(seconds),
+            total_p95_s: all.total_us.quantile(0.95).map(seconds),
+            first_token_p95_s: all.first_token_us.quantile(0.95).map(seconds),
+            prompt_tokens: all.prompt_tokens,
+            cached_tokens: all.cached_tokens,
+            completion_tokens: all.completion_tokens,
+            cost_usd: dollars(all.cost),
+            providers,
+        }
     }
 
     /// Requests that failed.
