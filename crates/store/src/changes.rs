@@ -120,6 +120,8 @@ impl From<RecordTree> for TreeName {
             RecordTree::Batches => Self::Batches,
             RecordTree::BatchLines => Self::BatchLines,
             RecordTree::BatchResults => Self::BatchResults,
+            RecordTree::Slots => Self::Slots,
+            RecordTree::Summaries => Self::Summaries,
         }
     }
 }

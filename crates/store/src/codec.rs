@@ -6,7 +6,9 @@ use crate::batches::{Batch, BatchResult};
 use crate::disk::{MESSAGE_SCHEMA, META_SCHEMA, MessageRecord, MetaRecord, SESSION_SCHEMA, SessionRecord};
 use crate::disk_answers::{ANSWER_SCHEMA, AnswerDiskRecord, DAY_USAGE_SCHEMA, DayUsageRecord};
 use crate::disk_batches::{BATCH_SCHEMA, BATCH_TEXT_SCHEMA, BatchDiskRecord, BatchTextRecord};
+use crate::disk_schedule::{SLOT_SCHEMA, SUMMARY_SCHEMA, SlotDiskRecord, SummaryDiskRecord};
 use crate::envelope::{self, Damage};
+use crate::schedule::{SlotState, Summary};
 use crate::types::{Message, Session};
 use boca_core::{ProviderUsage, SessionId};
 use serde::Serialize;
@@ -50,6 +52,22 @@ pub(crate) fn encode_day_usage(usage: &ProviderUsage) -> Result<Vec<u8>, StoreEr
 
 pub(crate) fn decode_day_usage(record: &[u8]) -> Result<ProviderUsage, Damage> {
     Ok(decode::<DayUsageRecord>(DAY_USAGE_SCHEMA, record)?.into())
+}
+
+pub(crate) fn encode_slot(state: &SlotState) -> Result<Vec<u8>, StoreError> {
+    encode(SLOT_SCHEMA, &SlotDiskRecord::from(state))
+}
+
+pub(crate) fn decode_slot(record: &[u8]) -> Result<SlotState, Damage> {
+    Ok(decode::<SlotDiskRecord>(SLOT_SCHEMA, record)?.into())
+}
+
+pub(crate) fn encode_summary(summary: &Summary) -> Result<Vec<u8>, StoreError> {
+    encode(SUMMARY_SCHEMA, &SummaryDiskRecord::from(summary))
+}
+
+pub(crate) fn decode_summary(record: &[u8]) -> Result<Summary, Damage> {
+    Ok(decode::<SummaryDiskRecord>(SUMMARY_SCHEMA, record)?.into())
 }
 
 pub(crate) fn encode_batch(batch: &Batch) -> Result<Vec<u8>, StoreError> {

@@ -13,6 +13,8 @@ pub(crate) enum RecordTree {
     Batches,
     BatchLines,
     BatchResults,
+    Slots,
+    Summaries,
 }
 
 impl RecordTree {
@@ -26,6 +28,8 @@ impl RecordTree {
             Self::Batches => b'b',
             Self::BatchLines => b'l',
             Self::BatchResults => b'r',
+            Self::Slots => b't',
+            Self::Summaries => b'y',
         }
     }
 }
@@ -110,12 +114,42 @@ pub(crate) fn line(id: &BatchId, number: u32) -> Vec<u8> {
     key
 }
 
+/// What the keys of all slots of a job begin with.
+pub(crate) fn slots_of(job: &str) -> Vec<u8> {
+    let mut key = job.as_bytes().to_vec();
+    key.push(0);
+    key
+}
+
+/// Key of a slot.
+pub(crate) fn slot(job: &str, at_unix_ms: u64) -> Vec<u8> {
+    let mut key = slots_of(job);
+    key.extend_from_slice(&at_unix_ms.to_be_bytes());
+    key
+}
+
+/// The time of a slot from its key.
+pub(crate) fn time_of_slot(key: &[u8]) -> Option<u64> {
+    let (_, time) = key.split_last_chunk::<8>()?;
+    Some(u64::from_be_bytes(*time))
+}
+
+/// Key of a summary.
+pub(crate) fn summary(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// The number of a summary from its key.
+pub(crate) fn summary_number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
 /// What the keys of all parts of a record begin with. The length keeps one record's parts apart from those of a
 /// record whose key merely begins alike.
 pub(crate) fn parts_of(tree: RecordTree, key: &[u8]) -> Vec<u8> {
     let mut prefix = vec![tree.tag()];
     prefix.extend_from_slice(key);
-    prefix.extend_from_slice(&[0, u8::try_from(key.len()).expect("keys have at most 69 bytes")]);
+    prefix.extend_from_slice(&[0, u8::try_from(key.len()).expect("keys have at most 73 bytes")]);
     prefix
 }
 

@@ -18,6 +18,7 @@ mod disk;
 mod disk_answers;
 mod disk_batches;
 mod disk_context;
+mod disk_schedule;
 mod envelope;
 mod error;
 mod keys;
@@ -28,6 +29,7 @@ mod open;
 mod reads;
 mod record_store;
 mod record_writes;
+mod schedule;
 mod store;
 mod trees;
 mod types;
@@ -38,6 +40,7 @@ pub use answers::{AnswerRecord, MAX_ANSWER_RECORDS, SourceRecord, USAGE_DAYS, Ve
 pub use batches::{Batch, BatchResult, NewBatch};
 pub use error::StoreError;
 pub use open::{OpenReport, StoreOptions};
+pub use schedule::{Claim, NewSummary, SlotRecord, SlotState, Summary};
 pub use store::{Store, StoreStatus};
 pub use types::{
     AnswerTrace, InvalidCursor, Message, NewSession, Session, SessionCursor, SessionPage, SessionSettings,

@@ -29,6 +29,12 @@ pub(crate) struct Trees {
     pub(crate) batch_lines: sled::Tree,
     /// Batch id, number → result.
     pub(crate) batch_results: sled::Tree,
+    /// Job, time → what became of a slot.
+    pub(crate) slots: sled::Tree,
+    /// Job → until when its slots were looked at.
+    pub(crate) slot_marks: sled::Tree,
+    /// Number → summary.
+    pub(crate) summaries: sled::Tree,
 }
 
 /// The name of a tree, for changes that are computed before they are applied.
@@ -46,6 +52,9 @@ pub(crate) enum TreeName {
     Batches,
     BatchLines,
     BatchResults,
+    Slots,
+    SlotMarks,
+    Summaries,
 }
 
 impl TreeName {
@@ -71,11 +80,14 @@ impl Trees {
             batches: db.open_tree("batches")?,
             batch_lines: db.open_tree("batch_lines")?,
             batch_results: db.open_tree("batch_results")?,
+            slots: db.open_tree("slots")?,
+            slot_marks: db.open_tree("slot_marks")?,
+            summaries: db.open_tree("summaries")?,
         })
     }
 
     /// Every tree, in the order of [`TreeName`].
-    pub(crate) fn all(&self) -> [&sled::Tree; 12] {
+    pub(crate) fn all(&self) -> [&sled::Tree; 15] {
         [
             &self.meta,
             &self.sessions,
@@ -89,6 +101,9 @@ impl Trees {
             &self.batches,
             &self.batch_lines,
             &self.batch_results,
+            &self.slots,
+            &self.slot_marks,
+            &self.summaries,
         ]
     }
 
@@ -144,6 +159,9 @@ mod tests {
             (TreeName::Batches, &trees.batches),
             (TreeName::BatchLines, &trees.batch_lines),
             (TreeName::BatchResults, &trees.batch_results),
+            (TreeName::Slots, &trees.slots),
+            (TreeName::SlotMarks, &trees.slot_marks),
+            (TreeName::Summaries, &trees.summaries),
         ];
         for (at, (name, tree)) in expected.into_iter().enumerate() {
             assert_eq!(name.place(), at);

@@ -135,6 +135,8 @@ pub(crate) fn set_aside(trees: &Trees, damaged: &[DamagedRecord]) -> Planned<u64
             RecordTree::Batches => is_damaged(trees, record, codec::decode_batch)?,
             RecordTree::BatchLines => is_damaged(trees, record, codec::decode_text)?,
             RecordTree::BatchResults => is_damaged(trees, record, codec::decode_result)?,
+            RecordTree::Slots => is_damaged(trees, record, codec::decode_slot)?,
+            RecordTree::Summaries => is_damaged(trees, record, codec::decode_summary)?,
             RecordTree::Sessions => {
                 let id = std::str::from_utf8(&record.key).ok().and_then(|id| id.parse().ok());
                 let Some(id) = id else { continue };

@@ -5,6 +5,7 @@ mod format;
 mod kill;
 mod model;
 mod recovery;
+mod schedule;
 
 use boca_core::{ContextCut, Role, SessionId, SourceTrace, TurnSummary};
 use boca_store::{

@@ -17,7 +17,7 @@ async fn store_with(directory: &Path, texts: &[&str]) {
 }
 
 /// Changes a closed store behind its back.
-fn with_database(directory: &Path, change: impl FnOnce(&sled::Db)) {
+pub(crate) fn with_database(directory: &Path, change: impl FnOnce(&sled::Db)) {
     // A test beside this one may be starting a process, which holds all locks until it has become another program.
     let mut attempts = std::iter::repeat_with(|| {
         sled::open(directory.join("sled"))
@@ -28,7 +28,7 @@ fn with_database(directory: &Path, change: impl FnOnce(&sled::Db)) {
     db.flush().unwrap();
 }
 
-fn flip_last_byte(tree: &sled::Tree, key: &[u8]) {
+pub(crate) fn flip_last_byte(tree: &sled::Tree, key: &[u8]) {
     let mut value = tree.get(key).unwrap().unwrap().to_vec();
     *value.last_mut().unwrap() ^= 1;
     tree.insert(key, value).unwrap();
