@@ -120,9 +120,11 @@ impl Plan {
         Self {
             name: model.name.clone(),
             n_hosts: cut.map_or(1, |cut| cut.share().size),
-            placement: match cut {
-                Some(_) => Ok(Placement::Resident),
-                None => options.placement().map_err(|error| error.to_string()),
+            placement: match options.placement() {
+                Ok(Placement::Mapped) if cut.is_some() => {
+                    Err("only MLX computes on several hosts, and `[engine]` does not choose it here".into())
+                }
+                placement => placement.map_err(|error| error.to_string()),
             },
             precision: settings.kv_precision,
             kv_bytes_per_token: KvPrecision::ALL

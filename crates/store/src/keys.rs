@@ -128,9 +128,16 @@ pub(crate) fn slot(job: &str, at_unix_ms: u64) -> Vec<u8> {
     key
 }
 
-/// The time of a slot from its key.
-pub(crate) fn time_of_slot(key: &[u8]) -> Option<u64> {
-    let (_, time) = key.split_last_chunk::<8>()?;
+/// Key of slots that were let go, of which this is the last. What becomes of that one itself is kept beside it.
+pub(crate) fn passed_slots(job: &str, at_unix_ms: u64) -> Vec<u8> {
+    let mut key = slot(job, at_unix_ms);
+    key.push(b'p');
+    key
+}
+
+/// The time of a slot from its key, or of the last of several.
+pub(crate) fn time_of_slot(job: &str, key: &[u8]) -> Option<u64> {
+    let time = key.get(slots_of(job).len()..)?.first_chunk::<8>()?;
     Some(u64::from_be_bytes(*time))
 }
 
@@ -149,7 +156,7 @@ pub(crate) fn summary_number(key: &[u8]) -> Option<u64> {
 pub(crate) fn parts_of(tree: RecordTree, key: &[u8]) -> Vec<u8> {
     let mut prefix = vec![tree.tag()];
     prefix.extend_from_slice(key);
-    prefix.extend_from_slice(&[0, u8::try_from(key.len()).expect("keys have at most 73 bytes")]);
+    prefix.extend_from_slice(&[0, u8::try_from(key.len()).expect("keys have at most 74 bytes")]);
     prefix
 }
 

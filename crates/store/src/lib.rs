@@ -40,7 +40,7 @@ pub use answers::{AnswerRecord, MAX_ANSWER_RECORDS, SourceRecord, USAGE_DAYS, Ve
 pub use batches::{Batch, BatchResult, NewBatch};
 pub use error::StoreError;
 pub use open::{OpenReport, StoreOptions};
-pub use schedule::{Claim, NewSummary, SlotRecord, SlotState, Summary};
+pub use schedule::{Claim, NewSummary, PassedSlots, SlotRecord, SlotState, Summary};
 pub use store::{Store, StoreStatus};
 pub use types::{
     AnswerTrace, InvalidCursor, Message, NewSession, Session, SessionCursor, SessionPage, SessionSettings,

@@ -55,6 +55,19 @@ pub enum SlotState {
     },
 }
 
+/// Slots in a row that are not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassedSlots {
+    /// The first of them, in milliseconds since 1970.
+    pub first_unix_ms: u64,
+    /// The last of them.
+    pub last_unix_ms: u64,
+    /// How many they are.
+    pub n: u64,
+    /// Whether there are more than `n`.
+    pub is_more: bool,
+}
+
 /// What came of claiming a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -160,25 +173,25 @@ impl Store {
         .await
     }
 
-    /// Notes the slots that are let go, if any, and until when slots were looked at.
+    /// Notes the slots that are let go, if any, and until when slots were looked at. Each of them can be claimed all the same: a
+    /// clock that was wrong may bring its time again.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`] for a job's name of more than 64 bytes; or a failure of the store.
     pub async fn mark_slots(
         &self,
         job: &str,
-        passed: Option<SlotRecord>,
+        passed: Option<PassedSlots>,
         until_unix_ms: u64,
     ) -> Result<(), StoreError> {
         check_job(job)?;
         let job = job.to_owned();
         self.write(move |trees| {
             let mut changes = Changes::default();
-            // What was said of the last of them already stands.
-            if let Some(passed) = passed
-                && slot(trees, &job, passed.at_unix_ms)?.is_none()
-            {
-                put_slot(&mut changes, trees, &job, &passed)?;
+            if let Some(PassedSlots { first_unix_ms, last_unix_ms, n, is_more }) = passed {
+                let key = keys::passed_slots(&job, last_unix_ms);
+                let record = codec::encode_slot(&SlotState::Passed { first_unix_ms, n, is_more })?;
+                changes.put_record(trees, RecordTree::Slots, &key, &record)?;
             }
             changes.put(TreeName::SlotMarks, job.into_bytes(), until_unix_ms.to_be_bytes().to_vec());
             Ok((changes, ()))
@@ -325,7 +338,7 @@ fn all_slots(trees: &Trees, job: &str) -> Result<Found<Vec<SlotRecord>>, StoreEr
     let mut value = Vec::new();
     let prefix = keys::slots_of(job);
     let damaged = reads::each_record(trees, RecordTree::Slots, &prefix, codec::decode_slot, |key, state| {
-        value.extend(keys::time_of_slot(key).map(|at_unix_ms| SlotRecord { at_unix_ms, state }));
+        value.extend(keys::time_of_slot(job, key).map(|at_unix_ms| SlotRecord { at_unix_ms, state }));
     })?;
     Ok(Found { value, damaged })
 }

@@ -90,7 +90,7 @@ impl AlertRule {
     /// Whether the figure is on the bad side. One that there is nothing to make of, such as the latency of no requests, is
     /// not.
     pub fn is_bad(&self, figure: Option<f64>) -> bool {
-        figure.is_some_and(|figure| match self.bound {
+        measured(figure).is_some_and(|figure| match self.bound {
             Bound::Above(bound) => figure > bound,
             Bound::Below(bound) => figure < bound,
         })
@@ -98,9 +98,14 @@ impl AlertRule {
 
     /// Whether the figure is good enough for the alert to be over.
     pub fn is_good(&self, figure: Option<f64>) -> bool {
-        figure.is_none_or(|figure| match self.bound {
+        measured(figure).is_none_or(|figure| match self.bound {
             Bound::Above(_) => figure <= self.clears,
             Bound::Below(_) => figure >= self.clears,
         })
     }
+}
+
+/// Nothing divided by nothing is no figure.
+fn measured(figure: Option<f64>) -> Option<f64> {
+    figure.filter(|figure| !figure.is_nan())
 }

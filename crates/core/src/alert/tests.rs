@@ -41,6 +41,7 @@ fn an_alert_fires_once_and_is_over_once() {
         ("31 31 31 31 31 31 20 20 20", &[(5, Firing), (8, Resolved)]),
         ("31 31 31 31 31 31 20 25 20 20 20 31", &[(5, Firing), (10, Resolved)]),
         // Nothing to measure is nothing bad.
+        ("31 31 31 NaN 31 31 31 31 31 31 NaN NaN NaN 31", &[(9, Firing), (12, Resolved)]),
         ("31 31 31 - 31 31 31 31 31 31 - - - 31", &[(9, Firing), (12, Resolved)]),
         ("31 31 31 31 31 31 20 20 20 31 31 31 31 31 31", &[(5, Firing), (8, Resolved), (14, Firing)]),
     ];

@@ -14,11 +14,14 @@ pub(super) struct Written {
     pub(super) half_digit: f64,
     /// What one of its unit is in the quantity's own, and the quantity; `None` where no unit says.
     pub(super) unit: Option<(Quantity, f64)>,
+    /// Whether it is in digits.
+    pub(super) is_digits: bool,
 }
 
-/// Words for numbers. "One" is not among them: it seldom counts.
-const WORDS: [(&str, f64); 24] = [
+/// Words for numbers. "One" is among them where another one follows: alone it seldom counts.
+const WORDS: [(&str, f64); 28] = [
     ("zero", 0.0),
+    ("one", 1.0),
     ("two", 2.0),
     ("three", 3.0),
     ("four", 4.0),
@@ -33,6 +36,10 @@ const WORDS: [(&str, f64); 24] = [
     ("thirteen", 13.0),
     ("fourteen", 14.0),
     ("fifteen", 15.0),
+    ("sixteen", 16.0),
+    ("seventeen", 17.0),
+    ("eighteen", 18.0),
+    ("nineteen", 19.0),
     ("twenty", 20.0),
     ("thirty", 30.0),
     ("forty", 40.0),
@@ -41,27 +48,32 @@ const WORDS: [(&str, f64); 24] = [
     ("seventy", 70.0),
     ("eighty", 80.0),
     ("ninety", 90.0),
-    ("dozen", 12.0),
 ];
 
-/// What a word after a number makes of it.
-const MULTIPLES: [(&str, f64); 8] = [
-    ("k", 1e3),
-    ("thousand", 1e3),
-    ("m", 1e6),
-    ("million", 1e6),
-    ("b", 1e9),
-    ("billion", 1e9),
+/// Words that multiply what stands before them.
+const MULTIPLES: [(&str, f64); 6] = [
     ("hundred", 100.0),
     ("dozen", 12.0),
+    ("thousand", 1e3),
+    ("million", 1e6),
+    ("billion", 1e9),
+    ("trillion", 1e12),
 ];
 
+/// The same in short, behind digits and without a space.
+const SHORT_MULTIPLES: [(&str, f64); 7] =
+    [("k", 1e3), ("m", 1e6), ("mn", 1e6), ("b", 1e9), ("bn", 1e9), ("t", 1e12), ("tn", 1e12)];
+
+/// Behind digits they say a place in an order.
+const ORDINALS: [&str; 4] = ["st", "nd", "rd", "th"];
+
 /// Units. Of several that a text could mean, the longest.
-const UNITS: [(&str, Quantity, f64); 39] = [
+const UNITS: [(&str, Quantity, f64); 43] = [
     ("%", Quantity::Ratio, 0.01),
     ("percent", Quantity::Ratio, 0.01),
     ("per cent", Quantity::Ratio, 0.01),
     ("µs", Quantity::Seconds, 1e-6),
+    ("\u{3bc}s", Quantity::Seconds, 1e-6),
     ("ms", Quantity::Seconds, 1e-3),
     ("millisecond", Quantity::Seconds, 1e-3),
     ("milliseconds", Quantity::Seconds, 1e-3),
@@ -71,9 +83,12 @@ const UNITS: [(&str, Quantity, f64); 39] = [
     ("second", Quantity::Seconds, 1.0),
     ("seconds", Quantity::Seconds, 1.0),
     ("min", Quantity::Seconds, 60.0),
+    ("mins", Quantity::Seconds, 60.0),
     ("minute", Quantity::Seconds, 60.0),
     ("minutes", Quantity::Seconds, 60.0),
     ("h", Quantity::Seconds, 3600.0),
+    ("hr", Quantity::Seconds, 3600.0),
+    ("hrs", Quantity::Seconds, 3600.0),
     ("hour", Quantity::Seconds, 3600.0),
     ("hours", Quantity::Seconds, 3600.0),
     ("day", Quantity::Seconds, 86_400.0),
@@ -101,15 +116,14 @@ const UNITS: [(&str, Quantity, f64); 39] = [
 
 /// All numbers of a text, in order.
 pub(super) fn numbers(text: &str) -> Vec<Written> {
-    let mut found = Vec::new();
+    let mut found: Vec<Written> = Vec::new();
     let mut at = 0;
     while let Some(next) = text[at..].chars().next() {
-        let before = text[..at].chars().next_back();
-        let begins_word = !before.is_some_and(is_of_word);
         let written = match next {
-            // What follows a letter is a name: p95, v2.
-            '0'..='9' if begins_word => Some(digits(text, at)),
-            _ if begins_word && next.is_alphabetic() => word(text, at),
+            '0'..='9' => Some(digits(text, at)),
+            _ if next.is_alphabetic() => words(text, at).or_else(|| dollars_before(text, at)),
+            // Digits of other scripts, and ½.
+            _ if next.is_numeric() => Some(not_read(text, at)),
             _ => None,
         };
         at = match written {
@@ -117,20 +131,37 @@ pub(super) fn numbers(text: &str) -> Vec<Written> {
                 found.push(written);
                 written.end
             }
-            // Past the whole word, so that no digit inside of a name is taken for a number.
-            None if begins_word && is_of_word(next) => at + word_len(&text[at..]),
+            // Past the whole word: a digit that follows a letter is part of a name, as in p95 and x86_64.
+            None if next.is_alphanumeric() => at + word_len(&text[at..]),
             None => at + next.len_utf8(),
         };
+    }
+    // "12 to 13 %": the unit stands once.
+    for next in (1..found.len()).rev() {
+        let between = text.get(found[next - 1].end..found[next].start).map(str::trim);
+        if found[next - 1].unit.is_none() && between.is_some_and(|between| RANGE_WORDS.contains(&between)) {
+            found[next - 1].unit = found[next].unit;
+        }
     }
     found
 }
 
-fn is_of_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+/// What stands between the numbers of a range or a list.
+const RANGE_WORDS: [&str; 7] = ["-", "\u{2013}", "\u{2014}", "to", "and", "or", ","];
+
+/// How long the word is that a text begins with. An underscore is part of it where more of it follows.
+fn word_len(text: &str) -> usize {
+    let is_end = |(at, c): (usize, char)| {
+        let goes_on = c == '_' && text[at + 1..].starts_with(char::is_alphanumeric);
+        (!c.is_alphanumeric() && !goes_on).then_some(at)
+    };
+    text.char_indices().find_map(is_end).unwrap_or(text.len())
 }
 
-fn word_len(text: &str) -> usize {
-    text.find(|c: char| !is_of_word(c)).unwrap_or(text.len())
+/// A number that nobody here can read, so that no figure is it.
+fn not_read(text: &str, start: usize) -> Written {
+    let end = start + word_len(&text[start..]);
+    Written { start, end, value: f64::NAN, half_digit: 0.0, unit: None, is_digits: true }
 }
 
 /// A number in digits.
@@ -145,9 +176,8 @@ fn digits(text: &str, start: usize) -> Written {
         let n = n_digits(at);
         number.push_str(&text[at..at + n]);
         at += n;
-        let separator = bytes.get(at).copied();
         let n_next = n_digits(at + 1);
-        match separator {
+        match bytes.get(at) {
             // Thousands: 12,345 and 12'345.
             Some(b',' | b'\'' | b'_') if n_next == 3 => at += 1,
             Some(b'.' | b',') if n_next > 0 => {
@@ -161,40 +191,83 @@ fn digits(text: &str, start: usize) -> Written {
     }
     let value = number.parse().unwrap_or(f64::NAN);
     let half_digit = 0.5 * 10f64.powi(-(n_decimals as i32));
-    with_unit(text, Written { start, end: at, value, half_digit, unit: None })
+    let mut written = Written { start, end: at, value, half_digit, unit: None, is_digits: true };
+    if let Some((multiple, len)) = first_word(&text[at..], &SHORT_MULTIPLES) {
+        written.multiply(multiple, len);
+    }
+    while let Some((multiple, len)) = longest(&text[written.end..], MULTIPLES.iter().copied()) {
+        written.multiply(multiple, len);
+    }
+    let written = with_unit(text, written);
+    let rest = &text[written.end..];
+    let is_ordinal = ORDINALS.into_iter().any(|ordinal| rest[..word_len(rest)].eq_ignore_ascii_case(ordinal));
+    // 3e5, 4bit: what it means is not known.
+    if rest.starts_with(char::is_alphanumeric) && !is_ordinal { not_read(text, start) } else { written }
 }
 
-/// A number in a word, such as "three" or "twenty-five".
-fn word(text: &str, start: usize) -> Option<Written> {
-    let named = |at: usize| {
-        let end = at + word_len(&text[at..]);
-        let (_, value) = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text[at..end]))?;
-        Some((*value, end))
+/// "USD12"
+fn dollars_before(text: &str, start: usize) -> Option<Written> {
+    let (currency, rest) = text[start..].split_at_checked(3)?;
+    let is_it = currency.eq_ignore_ascii_case("usd") && rest.starts_with(|c: char| c.is_ascii_digit());
+    is_it.then(|| Written { start, unit: Some((Quantity::Usd, 1.0)), ..digits(text, start + 3) })
+}
+
+/// A number in words, such as "three", "twenty-five", "a hundred and three thousand".
+fn words(text: &str, start: usize) -> Option<Written> {
+    let word = |at: usize| &text[at..at + word_len(&text[at..])];
+    let named = |word: &str, words: &[(&str, f64)]| {
+        words.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
     };
-    let (mut value, mut end) = named(start)?;
-    if (20.0..100.0).contains(&value) && text[end..].starts_with('-') {
-        if let Some((ones, after)) = named(end + 1).filter(|(ones, _)| *ones < 10.0) {
-            (value, end) = (value + ones, after);
-        } else if text[end + 1..].to_ascii_lowercase().starts_with("one") {
-            (value, end) = (value + 1.0, end + 1 + "one".len());
+    let (mut sum, mut part, mut unit, mut n_words) = (0.0, 0.0, 1.0, 0);
+    let (mut at, mut end) = (start, start);
+    loop {
+        let this = word(at);
+        if let Some(value) = named(this, &WORDS) {
+            (part, unit) = (part + value, 1.0);
+        } else if let Some(multiple) = named(this, &MULTIPLES) {
+            part = f64::max(part, 1.0) * multiple;
+            unit = multiple;
+            if multiple >= 1e3 {
+                (sum, part) = (sum + part, 0.0);
+            }
+        } else {
+            // "a hundred", "a hundred and three"
+            let is_link = (n_words == 0
+                && ["a", "an"].iter().any(|article| article.eq_ignore_ascii_case(this)))
+                || (unit > 1.0 && this.eq_ignore_ascii_case("and"));
+            let after = at + this.len() + 1;
+            let next = is_link.then(|| text.get(after..)).flatten().map_or("", |_| word(after));
+            let follows = match n_words {
+                0 => named(next, &MULTIPLES),
+                _ => named(next, &WORDS),
+            };
+            if follows.is_none() {
+                break;
+            }
+            at = after;
+            continue;
         }
+        (n_words, end) = (n_words + 1, at + this.len());
+        if !text[end..].starts_with([' ', '-']) {
+            break;
+        }
+        at = end + 1;
     }
-    Some(with_unit(text, Written { start, end, value, half_digit: 0.5, unit: None }))
+    let is_number = n_words > 1 || (n_words == 1 && !text[start..end].eq_ignore_ascii_case("one"));
+    let value = sum + part;
+    let written = Written { start, end, value, half_digit: 0.5 * unit, unit: None, is_digits: false };
+    is_number.then(|| with_unit(text, written))
 }
 
-/// The same with what stands before and behind it.
-fn with_unit(text: &str, mut written: Written) -> Written {
-    if let Some((multiple, len)) =
-        longest(&text[written.end..], MULTIPLES.iter().map(|(word, n)| (*word, *n)))
-    {
-        // "5 m" may be anything; "5m" and "5 million" are not.
-        let is_word =
-            text[written.end..].trim_start_matches([' ', '\u{a0}']).len() != text.len() - written.end;
-        if !is_word || len > 2 {
-            (written.value, written.half_digit) = (written.value * multiple, written.half_digit * multiple);
-            written.end += len;
-        }
+impl Written {
+    fn multiply(&mut self, multiple: f64, len: usize) {
+        (self.value, self.half_digit) = (self.value * multiple, self.half_digit * multiple);
+        self.end += len;
     }
+}
+
+/// The same with the unit that stands before or behind it.
+fn with_unit(text: &str, mut written: Written) -> Written {
     let units = UNITS.iter().map(|(word, quantity, size)| (*word, (*quantity, *size)));
     if let Some((unit, len)) = longest(&text[written.end..], units) {
         (written.unit, written.end) = (Some(unit), written.end + len);
@@ -204,9 +277,18 @@ fn with_unit(text: &str, mut written: Written) -> Written {
     written
 }
 
-/// The longest of some words that a text begins with, perhaps after a space, and how much of the text it takes.
+/// What the word means that a text begins with, and how long it is.
+fn first_word(text: &str, words: &[(&str, f64)]) -> Option<(f64, usize)> {
+    let len = word_len(text);
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text[..len]));
+    found.map(|(_, value)| (*value, len))
+}
+
+/// The longest of some words that a text begins with, perhaps behind space, hyphens and marks of emphasis, and how much of
+/// the text it takes.
 fn longest<T>(text: &str, words: impl Iterator<Item = (&'static str, T)>) -> Option<(T, usize)> {
-    let rest = text.strip_prefix([' ', '\u{a0}', '-']).unwrap_or(text);
+    let is_between = |c: char| c.is_whitespace() || ['-', '\u{2010}', '\u{2011}', '*', '_'].contains(&c);
+    let rest = text.trim_start_matches(is_between);
     let begins = |word: &str| {
         let is_it = rest.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
         // "m" is no unit in "more".

@@ -79,22 +79,27 @@ impl Figures {
 
     /// Where the text has a name.
     fn named(&self, text: &str) -> Vec<Range<usize>> {
-        let names = self.names.iter().filter(|name| !name.is_empty());
-        names.flat_map(|name| text.match_indices(name).map(|(at, found)| at..at + found.len())).collect()
+        // Letters of ASCII alone change, so that every place stays where it is.
+        let text = text.to_ascii_lowercase();
+        let mut named = Vec::new();
+        for name in self.names.iter().filter(|name| !name.is_empty()) {
+            let name = name.to_ascii_lowercase();
+            let found = text.match_indices(&name).map(|(at, _)| at..at + name.len());
+            named.extend(found.filter(|range| is_whole(&text, range)));
+        }
+        named
     }
 
     fn has(&self, written: &Written) -> bool {
         self.figures.iter().any(|figure| {
-            let units: &[f64] = match (written.unit, figure.quantity) {
-                (Some((quantity, unit)), own) if quantity == own => &[unit],
-                (Some(_), _) => return false,
-                // Without a unit it may be any that people leave out.
-                (None, Quantity::Seconds) => &[1.0, 1e-3],
-                (None, Quantity::Ratio) => &[1.0, 0.01],
-                (None, Quantity::Bytes) => &[1.0, 1e6, 1e9],
-                (None, _) => &[1.0],
+            let unit = match (written.unit, figure.quantity) {
+                (Some((quantity, unit)), own) if quantity == own => unit,
+                (None, Quantity::Count) => 1.0,
+                // A whole number without a unit is a number of things.
+                (None, _) if written.half_digit < 0.5 => 1.0,
+                _ => return false,
             };
-            units.iter().any(|unit| is_shown(figure.value.abs() / unit, written))
+            is_shown(figure.value.abs() / unit, written)
         })
     }
 }
@@ -106,13 +111,25 @@ fn is_shown(value: f64, written: &Written) -> bool {
     (value - written.value).abs() <= written.half_digit + slack
 }
 
+/// Whether a name ends where it was found to: `gemini-2` is not in `gemini-25`, nor in `gemini-2.5`.
+fn is_whole(text: &str, range: &Range<usize>) -> bool {
+    let mut rest = text[range.end..].chars();
+    let next = rest.next();
+    let goes_on = next.is_some_and(char::is_alphanumeric)
+        || (next.is_some_and(|c| ".-_".contains(c)) && rest.next().is_some_and(|c| c.is_ascii_digit()));
+    !goes_on && !text[..range.start].ends_with(char::is_alphanumeric)
+}
+
 /// The number of a list's entry: `1.` or `2)` where a line begins.
 fn is_mark(text: &str, written: &Written) -> bool {
-    let begins_line = text[..written.start].rsplit('\n').next().is_none_or(|begin| begin.trim().is_empty());
-    let is_whole = written.unit.is_none() && written.half_digit == 0.5;
+    let line = text[..written.start].rsplit('\n').next().unwrap_or_default();
+    let begins_line = line.chars().all(|c| c.is_whitespace() || "#>*-".contains(c));
+    let is_small =
+        written.is_digits && written.unit.is_none() && written.half_digit == 0.5 && written.value < 100.0;
+    let rest = text[written.end..].strip_prefix(['.', ')']);
     begins_line
-        && is_whole
-        && (text[written.end..].starts_with(". ") || text[written.end..].starts_with(") "))
+        && is_small
+        && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
 }
 
 /// "95th percentile"

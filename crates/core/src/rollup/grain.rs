@@ -14,7 +14,7 @@ pub enum Grain {
     TenMinutes,
     /// One hour: what is older than two weeks.
     Hour,
-    /// One day (in UTC): what is older than a quarter of a year. After 400 days it goes.
+    /// One day (in UTC): what is older than a quarter of a year. The newest 400 of them are kept.
     Day,
 }
 
@@ -53,7 +53,7 @@ impl Grain {
         }
     }
 
-    /// Up to which age it is kept, in seconds.
+    /// Up to which age it is kept, in seconds; of days, how many are kept.
     pub fn kept_s(self) -> i64 {
         match self {
             Self::Minute => 2 * DAY_S,
@@ -103,17 +103,17 @@ impl Period {
         let grain = self.grain.coarser()?;
         Some(Self { grain, begin_s: self.begin_s.div_euclid(grain.seconds()) * grain.seconds() })
     }
-
-    fn has_aged(self, now_s: i64) -> bool {
-        self.end_s() < now_s - self.grain.kept_s()
-    }
 }
 
+/// The most days that are kept.
+const MOST_DAYS: usize = 400;
+
 /// What is to be done at `now` to these periods. A period is merged when all of the coarser one is too old to be kept as it
-/// is; a clock that was set forward for a moment costs detail, and nothing else.
+/// is. What goes is counted and not timed, so that a clock that was set forward for a moment costs detail, and nothing else.
 pub fn thinning(periods: impl IntoIterator<Item = Period>, now: Timestamp) -> Thinning {
     let now_s = now.as_second();
     let mut thinning = Thinning::default();
+    let mut days = BTreeSet::new();
     for period in periods {
         match period.coarser() {
             Some(coarser) if coarser.end_s() < now_s - period.grain.kept_s() => {
@@ -124,15 +124,17 @@ pub fn thinning(periods: impl IntoIterator<Item = Period>, now: Timestamp) -> Th
                 {
                     into = next;
                 }
-                if into.grain == Grain::Day && into.has_aged(now_s) {
-                    thinning.drop.insert(period);
-                } else {
-                    thinning.merge.entry(into).or_default().insert(period);
-                }
+                thinning.merge.entry(into).or_default().insert(period);
             }
-            None if period.has_aged(now_s) => drop(thinning.drop.insert(period)),
-            _ => {}
+            None => drop(days.insert(period)),
+            Some(_) => {}
         }
+    }
+    days.extend(thinning.merge.keys().filter(|period| period.grain == Grain::Day));
+    let n_too_many = days.len().saturating_sub(MOST_DAYS);
+    for day in days.iter().take(n_too_many) {
+        thinning.drop.insert(*day);
+        thinning.drop.extend(thinning.merge.remove(day).unwrap_or_default());
     }
     thinning
 }

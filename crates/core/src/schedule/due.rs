@@ -50,8 +50,9 @@ pub struct Due {
 
 /// What is to be done at `now` about the slots since the last look, which was at `after`.
 ///
-/// A slot that is older than `patience` was missed. `is_recorded` says whether a slot was run or let go before: a clock that
-/// was set back brings times again that have been. Everything in `run` and `passed` is to be recorded before `until` is kept,
+/// A slot that is older than `patience` was missed. `has_run` says whether a slot was run before: a clock that was set back
+/// brings times again that have been. What was merely let go may run when its time comes again: a clock that was wrong for a
+/// moment would otherwise silence a job for as long as it was wrong by. Everything in `run` and `passed` is to be recorded before `until` is kept,
 /// so that a crash between the two loses nothing.
 pub fn due(
     timetable: &Timetable,
@@ -59,10 +60,10 @@ pub fn due(
     now: Timestamp,
     patience: Duration,
     policy: MissedPolicy,
-    is_recorded: impl Fn(Timestamp) -> bool,
+    has_run: impl Fn(Timestamp) -> bool,
 ) -> Due {
     let begin = now.checked_sub(HORIZON).map_or(after, |horizon| after.max(horizon));
-    let mut run: Vec<Timestamp> = timetable.between(begin, now).filter(|slot| !is_recorded(*slot)).collect();
+    let mut run: Vec<Timestamp> = timetable.between(begin, now).filter(|slot| !has_run(*slot)).collect();
     let is_missed = |slot: &Timestamp| now.duration_since(*slot).unsigned_abs() > patience;
     let n_missed = run.partition_point(is_missed);
     let n_run_late = match policy {
@@ -72,7 +73,7 @@ pub fn due(
         MissedPolicy::Each { most } => n_missed.min(most as usize),
     };
     let let_go: Vec<Timestamp> = run.drain(..n_missed - n_run_late).collect();
-    let long_ago = timetable.between(after, begin).find(|slot| !is_recorded(*slot));
+    let long_ago = timetable.between(after, begin).find(|slot| !has_run(*slot));
     let first = long_ago.or(let_go.first().copied());
     let last = let_go.last().copied().or(long_ago.map(|_| begin));
     let passed = first.zip(last).map(|(first, last)| Passed {

@@ -10,9 +10,9 @@ use std::time::Duration;
 const SHORTEST_GAP: Duration = Duration::from_secs(10);
 /// The longest interval.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
-/// How many gaps of a cron expression are looked at: at most one a second, so that these hold every pattern of seconds
-/// and minutes.
-const GAPS_LOOKED_AT: usize = 60;
+/// How many gaps of a cron expression are looked at: as many as an hour can have that are long enough, so that these hold
+/// every pattern of seconds and minutes.
+const GAPS_LOOKED_AT: usize = 361;
 
 /// When a job runs.
 #[derive(Debug, Clone)]
@@ -57,8 +57,9 @@ pub enum BadTimetable {
 impl Timetable {
     /// The times of a cron expression on the wall clock of `zone`; `from` is any time, from which on they are checked.
     ///
-    /// Where the clock goes forward, a fixed time in the hour that is skipped comes at its end; where it goes back, a fixed
-    /// time in the hour that comes twice comes in the first, and what repeats (`*`, ranges, steps) in both.
+    /// Where the clock goes forward, a fixed time (one hour, one minute) in the hour that is skipped comes at its end; where it
+    /// goes back, a fixed time in the hour that comes twice comes in the first. What repeats (`*`, ranges, steps, lists) has no
+    /// slot in the hour that is skipped, and slots in both of those that come twice.
     ///
     /// # Errors
     /// [`BadTimetable`]
@@ -113,7 +114,7 @@ impl Timetable {
 }
 
 /// The search gives up at a time that a zone left out together with the hours around it, as some did with a whole day. It is
-/// taken up again behind that: as little later as it can be.
+/// taken up again behind that, by hours, days and months.
 fn next_of(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     let days = (2..=32).chain((60..=390).step_by(30));
     let mut later = (0..=26).chain(days.map(|days| days * 24)).map(SignedDuration::from_hours);

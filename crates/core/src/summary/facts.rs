@@ -117,7 +117,7 @@ impl WindowFacts {
 
     /// Requests that failed.
     pub fn failed(&self) -> u64 {
-        self.failures.values().sum()
+        self.failures.values().fold(0, |sum: u64, n| sum.saturating_add(*n))
     }
 }
 

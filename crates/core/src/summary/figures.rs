@@ -23,12 +23,12 @@ impl SummaryFacts {
         figures.push(figure("topics", Quantity::Count, self.topics.len() as f64));
         let providers = [Some(&self.now), self.before.as_ref()].into_iter().flatten();
         let names = providers.flat_map(|facts| facts.providers.keys().cloned());
-        let words = self.alerts.iter().flat_map(|alert| [alert.name.clone(), alert.at.clone()]);
-        let mut names: Vec<String> = names
-            .chain(words)
-            .chain(self.topics.iter().cloned())
-            .chain([self.from.clone(), self.until.clone()])
-            .collect();
+        let alerts = self.alerts.iter().map(|alert| alert.name.clone());
+        let times = self.alerts.iter().map(|alert| &alert.at).chain([&self.from, &self.until]);
+        // A text may say the day or the time alone.
+        let times = times.flat_map(|time| time.split_whitespace().chain([time.as_str()])).map(str::to_owned);
+        let mut names: Vec<String> =
+            names.chain(alerts).chain(self.topics.iter().cloned()).chain(times).collect();
         names.sort_unstable();
         names.dedup();
         Figures { figures, names }

@@ -110,7 +110,7 @@ impl SummaryFacts {
             }
             _ => String::new(),
         };
-        (now.prompt_tokens > 0 || now.completion_tokens > 0).then(|| {
+        (now.prompt_tokens > 0 || now.completion_tokens > 0 || now.cost_usd > 0.0).then(|| {
             let written = counted(now.completion_tokens, "token");
             format!("{} were read{cached} and {written} written{cost}.", counted(now.prompt_tokens, "token"))
         })
@@ -129,7 +129,7 @@ impl SummaryFacts {
 
     fn alerts(&self) -> String {
         if self.alerts.is_empty() {
-            return "No alert fired.".into();
+            return "No alert fired or was over.".into();
         }
         let told = self.alerts.iter().map(|alert| {
             let what = match alert.change {
