@@ -122,6 +122,9 @@ impl From<RecordTree> for TreeName {
             RecordTree::BatchResults => Self::BatchResults,
             RecordTree::Slots => Self::Slots,
             RecordTree::Summaries => Self::Summaries,
+            RecordTree::Alerts => Self::Alerts,
+            RecordTree::AlertNotices => Self::AlertNotices,
+            RecordTree::Measured => Self::Measured,
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Records to bytes and back.
 
 use crate::StoreError;
+use crate::alerts::AlertNotice;
 use crate::answers::AnswerRecord;
 use crate::batches::{Batch, BatchResult};
 use crate::disk::{MESSAGE_SCHEMA, META_SCHEMA, MessageRecord, MetaRecord, SESSION_SCHEMA, SessionRecord};
+use crate::disk_alerts::{ALERT_NOTICE_SCHEMA, ALERT_STATE_SCHEMA, AlertNoticeRecord};
 use crate::disk_answers::{ANSWER_SCHEMA, AnswerDiskRecord, DAY_USAGE_SCHEMA, DayUsageRecord};
 use crate::disk_batches::{BATCH_SCHEMA, BATCH_TEXT_SCHEMA, BatchDiskRecord, BatchTextRecord};
+use crate::disk_measured::{MEASURED_SCHEMA, MeasuredRecord};
 use crate::disk_schedule::{SLOT_SCHEMA, SUMMARY_SCHEMA, SlotDiskRecord, SummaryDiskRecord};
 use crate::envelope::{self, Damage};
+use crate::rollups::Measured;
 use crate::schedule::{SlotState, Summary};
 use crate::types::{Message, Session};
+use boca_core::alert::AlertState;
 use boca_core::{ProviderUsage, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,6 +73,30 @@ pub(crate) fn encode_summary(summary: &Summary) -> Result<Vec<u8>, StoreError> {
 
 pub(crate) fn decode_summary(record: &[u8]) -> Result<Summary, Damage> {
     Ok(decode::<SummaryDiskRecord>(SUMMARY_SCHEMA, record)?.into())
+}
+
+pub(crate) fn encode_alert_state(state: &AlertState) -> Result<Vec<u8>, StoreError> {
+    encode(ALERT_STATE_SCHEMA, state)
+}
+
+pub(crate) fn decode_alert_state(record: &[u8]) -> Result<AlertState, Damage> {
+    decode(ALERT_STATE_SCHEMA, record)
+}
+
+pub(crate) fn encode_alert_notice(notice: &AlertNotice) -> Result<Vec<u8>, StoreError> {
+    encode(ALERT_NOTICE_SCHEMA, &AlertNoticeRecord::from(notice))
+}
+
+pub(crate) fn decode_alert_notice(record: &[u8]) -> Result<AlertNotice, Damage> {
+    Ok(decode::<AlertNoticeRecord>(ALERT_NOTICE_SCHEMA, record)?.into())
+}
+
+pub(crate) fn encode_measured(measured: &Measured) -> Result<Vec<u8>, StoreError> {
+    encode(MEASURED_SCHEMA, &MeasuredRecord::from(measured))
+}
+
+pub(crate) fn decode_measured(record: &[u8]) -> Result<Measured, Damage> {
+    Ok(decode::<MeasuredRecord>(MEASURED_SCHEMA, record)?.into())
 }
 
 pub(crate) fn encode_batch(batch: &Batch) -> Result<Vec<u8>, StoreError> {

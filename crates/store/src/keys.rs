@@ -1,6 +1,7 @@
 //! Keys. Numbers are big-endian, so that the order of keys is the order of numbers; identifiers hold no NUL, so one
 //! ends them.
 
+use boca_core::rollup::{Grain, Period};
 use boca_core::{BatchId, SessionId};
 
 /// Which tree a part of a large record belongs to.
@@ -15,6 +16,9 @@ pub(crate) enum RecordTree {
     BatchResults,
     Slots,
     Summaries,
+    Alerts,
+    AlertNotices,
+    Measured,
 }
 
 impl RecordTree {
@@ -30,6 +34,9 @@ impl RecordTree {
             Self::BatchResults => b'r',
             Self::Slots => b't',
             Self::Summaries => b'y',
+            Self::Alerts => b'w',
+            Self::AlertNotices => b'n',
+            Self::Measured => b'g',
         }
     }
 }
@@ -70,16 +77,6 @@ pub(crate) fn by_updated(updated_unix_ms: u64, id: &SessionId) -> Vec<u8> {
 pub(crate) fn parse_by_updated(key: &[u8]) -> Option<(u64, SessionId)> {
     let (time, id) = key.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*time), std::str::from_utf8(id).ok()?.parse().ok()?))
-}
-
-/// Key of an answer's record: its number.
-pub(crate) fn answer(number: u64) -> Vec<u8> {
-    number.to_be_bytes().to_vec()
-}
-
-/// The number of an answer's record from its key.
-pub(crate) fn answer_number(key: &[u8]) -> Option<u64> {
-    key.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Key of a provider's usage of one day.
@@ -141,14 +138,29 @@ pub(crate) fn time_of_slot(job: &str, key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*time))
 }
 
-/// Key of a summary.
-pub(crate) fn summary(number: u64) -> Vec<u8> {
+/// Key of what is numbered: answers, summaries, changes of alerts.
+pub(crate) fn of_number(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-/// The number of a summary from its key.
-pub(crate) fn summary_number(key: &[u8]) -> Option<u64> {
+/// The number from such a key.
+pub(crate) fn number(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Key of a period. Times before 1970 come first.
+pub(crate) fn period(period: Period) -> Vec<u8> {
+    let place = Grain::ALL.iter().position(|grain| *grain == period.grain).unwrap_or_default();
+    let mut key = vec![place as u8];
+    key.extend_from_slice(&(period.begin_s ^ i64::MIN).to_be_bytes());
+    key
+}
+
+/// The period from its key.
+pub(crate) fn parse_period(key: &[u8]) -> Option<Period> {
+    let (place, begin_s) = key.split_first()?;
+    let begin_s = i64::from_be_bytes(begin_s.try_into().ok()?) ^ i64::MIN;
+    Some(Period { grain: *Grain::ALL.get(usize::from(*place))?, begin_s })
 }
 
 /// What the keys of all parts of a record begin with. The length keeps one record's parts apart from those of a
@@ -200,6 +212,13 @@ mod tests {
             let parts = part(RecordTree::Messages, &message(&a, index), 3);
             prop_assert!(!parts.starts_with(&parts_of(RecordTree::Messages, &message(&b, index))));
             prop_assert_eq!(message_index(&message(&a, index)), Some(index));
+        }
+
+        #[test]
+        fn time_orders_the_periods_of_a_grain(a: i64, b: i64, grain in 0usize..4) {
+            let [a, b] = [a, b].map(|begin_s| Period { grain: Grain::ALL[grain], begin_s });
+            prop_assert_eq!(period(a).cmp(&period(b)), a.cmp(&b));
+            prop_assert_eq!(parse_period(&period(a)), Some(a));
         }
 
         #[test]

@@ -10,14 +10,17 @@
 //!
 //! There is no clock in here: every time comes from the caller, as milliseconds since 1970 (UTC).
 
+mod alerts;
 mod answers;
 mod batches;
 mod changes;
 mod codec;
 mod disk;
+mod disk_alerts;
 mod disk_answers;
 mod disk_batches;
 mod disk_context;
+mod disk_measured;
 mod disk_schedule;
 mod envelope;
 mod error;
@@ -29,6 +32,7 @@ mod open;
 mod reads;
 mod record_store;
 mod record_writes;
+mod rollups;
 mod schedule;
 mod store;
 mod trees;
@@ -36,10 +40,12 @@ mod types;
 mod writer;
 mod writes;
 
+pub use alerts::{AlertNotice, MAX_ALERT_CHANGES};
 pub use answers::{AnswerRecord, MAX_ANSWER_RECORDS, SourceRecord, USAGE_DAYS, Verdict};
 pub use batches::{Batch, BatchResult, NewBatch};
 pub use error::StoreError;
 pub use open::{OpenReport, StoreOptions};
+pub use rollups::Measured;
 pub use schedule::{Claim, NewSummary, PassedSlots, SlotRecord, SlotState, Summary};
 pub use store::{Store, StoreStatus};
 pub use types::{

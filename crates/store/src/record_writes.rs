@@ -15,13 +15,13 @@ use boca_core::{LocalDay, ProviderUsage, RequestId};
 pub(crate) fn add_answer(trees: &Trees, answer: &AnswerRecord, most: u64) -> Planned<()> {
     let mut changes = Changes::default();
     let last = trees.answers.last().map_err(StoreError::database("read"))?;
-    let number = last.and_then(|(key, _)| keys::answer_number(&key)).map_or(0, |last| last.saturating_add(1));
+    let number = last.and_then(|(key, _)| keys::number(&key)).map_or(0, |last| last.saturating_add(1));
     let record = codec::encode_answer(answer)?;
-    changes.put_record(trees, RecordTree::Answers, &keys::answer(number), &record)?;
+    changes.put_record(trees, RecordTree::Answers, &keys::of_number(number), &record)?;
     let request_key = answer.request_id.as_str().as_bytes().to_vec();
     changes.put(TreeName::AnswersByRequest, request_key, number.to_be_bytes().to_vec());
     let first_kept = (number + 1).saturating_sub(most);
-    for entry in trees.answers.range(..keys::answer(first_kept)) {
+    for entry in trees.answers.range(..keys::of_number(first_kept)) {
         let (key, head) = entry.map_err(StoreError::database("read"))?;
         let old = read_record(trees, RecordTree::Answers, &key, &head)?;
         if let Ok(old) = old.and_then(|record| codec::decode_answer(&record)) {

@@ -230,7 +230,7 @@ impl Store {
     /// A failure of the store.
     pub async fn summary(&self, number: u64) -> Result<Option<Summary>, StoreError> {
         let found = self.read(move |opened| {
-            let key = keys::summary(number);
+            let key = keys::of_number(number);
             let read = reads::record(&opened.trees, RecordTree::Summaries, &key, codec::decode_summary)?;
             Ok(Found { value: read.and_then(Result::ok), damaged: Vec::new() })
         });
@@ -260,7 +260,7 @@ impl Store {
             let old = |summary: &Summary| summary.new.job == job && summary.created_unix_ms < before_unix_ms;
             let old: Vec<Summary> = all_summaries(trees)?.value.into_iter().filter(old).collect();
             for summary in &old {
-                changes.remove_record(trees, RecordTree::Summaries, &keys::summary(summary.number))?;
+                changes.remove_record(trees, RecordTree::Summaries, &keys::of_number(summary.number))?;
             }
             Ok((changes, old.len()))
         })
@@ -319,8 +319,7 @@ fn claim(
 fn store_summary(trees: &Trees, new: NewSummary, owner: &str, now_unix_ms: u64) -> Planned<Option<u64>> {
     let mut changes = Changes::default();
     let last = trees.summaries.last().map_err(StoreError::database("read"))?;
-    let number =
-        last.and_then(|(key, _)| keys::summary_number(&key)).map_or(0, |last| last.saturating_add(1));
+    let number = last.and_then(|(key, _)| keys::number(&key)).map_or(0, |last| last.saturating_add(1));
     if let Some(at_unix_ms) = new.slot_unix_ms {
         if !is_claimed_by(trees, &new.job, at_unix_ms, owner)? {
             return Ok((changes, None));
@@ -330,7 +329,7 @@ fn store_summary(trees: &Trees, new: NewSummary, owner: &str, now_unix_ms: u64) 
     }
     let summary = Summary { number, created_unix_ms: now_unix_ms, new };
     let record = codec::encode_summary(&summary)?;
-    changes.put_record(trees, RecordTree::Summaries, &keys::summary(number), &record)?;
+    changes.put_record(trees, RecordTree::Summaries, &keys::of_number(number), &record)?;
     Ok((changes, Some(number)))
 }
 
@@ -357,7 +356,7 @@ fn newest_summaries(
     limit: usize,
     before: Option<u64>,
 ) -> Result<Found<Vec<Summary>>, StoreError> {
-    let end = before.map_or(Bound::Unbounded, |before| Bound::Excluded(keys::summary(before)));
+    let end = before.map_or(Bound::Unbounded, |before| Bound::Excluded(keys::of_number(before)));
     let newest = trees.summaries.range::<Vec<u8>, _>((Bound::Unbounded, end)).keys().rev();
     let mut found = Found { value: Vec::new(), damaged: Vec::new() };
     for key in newest {

@@ -35,6 +35,12 @@ pub(crate) struct Trees {
     pub(crate) slot_marks: sled::Tree,
     /// Number → summary.
     pub(crate) summaries: sled::Tree,
+    /// Alert → how it stands.
+    pub(crate) alerts: sled::Tree,
+    /// Number → a change of an alert.
+    pub(crate) alert_notices: sled::Tree,
+    /// Period → what was measured in it.
+    pub(crate) measured: sled::Tree,
 }
 
 /// The name of a tree, for changes that are computed before they are applied.
@@ -55,6 +61,9 @@ pub(crate) enum TreeName {
     Slots,
     SlotMarks,
     Summaries,
+    Alerts,
+    AlertNotices,
+    Measured,
 }
 
 impl TreeName {
@@ -83,11 +92,14 @@ impl Trees {
             slots: db.open_tree("slots")?,
             slot_marks: db.open_tree("slot_marks")?,
             summaries: db.open_tree("summaries")?,
+            alerts: db.open_tree("alerts")?,
+            alert_notices: db.open_tree("alert_notices")?,
+            measured: db.open_tree("measured")?,
         })
     }
 
     /// Every tree, in the order of [`TreeName`].
-    pub(crate) fn all(&self) -> [&sled::Tree; 15] {
+    pub(crate) fn all(&self) -> [&sled::Tree; 18] {
         [
             &self.meta,
             &self.sessions,
@@ -104,6 +116,9 @@ impl Trees {
             &self.slots,
             &self.slot_marks,
             &self.summaries,
+            &self.alerts,
+            &self.alert_notices,
+            &self.measured,
         ]
     }
 
@@ -162,6 +177,9 @@ mod tests {
             (TreeName::Slots, &trees.slots),
             (TreeName::SlotMarks, &trees.slot_marks),
             (TreeName::Summaries, &trees.summaries),
+            (TreeName::Alerts, &trees.alerts),
+            (TreeName::AlertNotices, &trees.alert_notices),
+            (TreeName::Measured, &trees.measured),
         ];
         for (at, (name, tree)) in expected.into_iter().enumerate() {
             assert_eq!(name.place(), at);

@@ -137,6 +137,9 @@ pub(crate) fn set_aside(trees: &Trees, damaged: &[DamagedRecord]) -> Planned<u64
             RecordTree::BatchResults => is_damaged(trees, record, codec::decode_result)?,
             RecordTree::Slots => is_damaged(trees, record, codec::decode_slot)?,
             RecordTree::Summaries => is_damaged(trees, record, codec::decode_summary)?,
+            RecordTree::Alerts => is_damaged(trees, record, codec::decode_alert_state)?,
+            RecordTree::AlertNotices => is_damaged(trees, record, codec::decode_alert_notice)?,
+            RecordTree::Measured => is_damaged(trees, record, codec::decode_measured)?,
             RecordTree::Sessions => {
                 let id = std::str::from_utf8(&record.key).ok().and_then(|id| id.parse().ok());
                 let Some(id) = id else { continue };

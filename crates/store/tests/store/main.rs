@@ -1,10 +1,12 @@
 //! The store as its callers see it: what it keeps, what it survives, what it refuses.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod alerts;
 mod format;
 mod kill;
 mod model;
 mod recovery;
+mod rollups;
 mod schedule;
 
 use boca_core::{ContextCut, Role, SessionId, SourceTrace, TurnSummary};
